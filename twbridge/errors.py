@@ -1,0 +1,248 @@
+"""Every error of twbridge, in one tree.
+
+::
+
+    TwbridgeError
+    ├── SettingsError            a setting is wrong; the text names its key
+    ├── ClientError              a client asked for something it can't have
+    │   ├── BadFrame             bad_frame
+    │   ├── BadDestination       bad_destination
+    │   ├── UnknownOperation     unknown_op
+    │   ├── Forbidden            forbidden
+    │   ├── NotFound             not_found
+    │   ├── Conflict             conflict
+    │   ├── TooLarge             too_large
+    │   └── TooMany              too_many
+    ├── LinkError                the broker, or the way to it
+    │   ├── NotReady             not_ready
+    │   ├── Nacked               nacked
+    │   ├── Unroutable           unroutable
+    │   ├── OutcomeUnknown       unknown
+    │   │   └── ConfirmTimeout   timeout
+    │   └── ProtocolClosed       (reply code and text of the broker)
+    │       ├── ChannelClosed    not_found, forbidden, conflict or internal
+    │       └── ConnectionClosed not_ready
+    ├── FrameError               bytes that are not AMQP 0-9-1
+    └── EncodeError              a value that AMQP 0-9-1 can't carry
+
+``code`` is the word that a JSON client reads, ``public`` the sentence beside it; neither tells
+of anything inside the bridge. ``close_code`` is the WebSocket close code where the error ends
+the connection (RFC 6455 section 7.4).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class TwbridgeError(Exception):
+    """The root of the tree."""
+
+    code: ClassVar[str] = "internal"
+    close_code: ClassVar[int] = 1011
+
+    @property
+    def public(self) -> str:
+        """What a client may read: one sentence about what it did, nothing about our inside."""
+        return "Something went wrong inside the bridge."
+
+
+class SettingsError(TwbridgeError):
+    """A setting is missing, unknown or out of range. The text is one line that names its key."""
+
+
+class ClientError(TwbridgeError):
+    """A client asked for something it can't have. The text may be shown to it."""
+
+    code = "bad_frame"
+    close_code = 1008
+
+    @property
+    def public(self) -> str:
+        return str(self)
+
+
+class BadFrame(ClientError):
+    """A frame that the dialect can't read, or with a field of the wrong type or value."""
+
+    code = "bad_frame"
+
+
+class BadDestination(ClientError):
+    """An address outside the grammar of ``destinations.py``."""
+
+    code = "bad_destination"
+
+
+class UnknownOperation(ClientError):
+    """A well-formed frame that asks for an operation that does not exist."""
+
+    code = "unknown_op"
+
+
+class Forbidden(ClientError):
+    """The policy does not allow it."""
+
+    code = "forbidden"
+    close_code = 4503
+
+
+class NotFound(ClientError):
+    """There is no such subscription, exchange or queue."""
+
+    code = "not_found"
+
+
+class Conflict(ClientError):
+    """It collides with something the session already has."""
+
+    code = "conflict"
+
+
+class TooLarge(ClientError):
+    """A body, a header table or a key is over its limit."""
+
+    code = "too_large"
+    close_code = 1009
+
+
+class TooMany(ClientError):
+    """The session is at one of its limits."""
+
+    code = "too_many"
+
+
+class LinkError(TwbridgeError):
+    """The broker said no, or the way to it is not there."""
+
+    close_code = 1013
+
+
+class NotReady(LinkError):
+    """The link was down or blocked for longer than the timeout; nothing was published."""
+
+    code = "not_ready"
+
+    @property
+    def public(self) -> str:
+        return "The message broker is not reachable at the moment; nothing was published."
+
+
+class Nacked(LinkError):
+    """The broker refused to take responsibility (basic.nack), a full queue for example."""
+
+    code = "nacked"
+
+    @property
+    def public(self) -> str:
+        return "The message broker refused the message."
+
+
+class Unroutable(LinkError):
+    """A mandatory message that no queue took (basic.return).
+
+    Args:
+        reply_code: AMQP's, 312 as a rule.
+        reply_text: AMQP's, ``NO_ROUTE`` as a rule.
+    """
+
+    code = "unroutable"
+
+    def __init__(self, reply_code: int, reply_text: str) -> None:
+        super().__init__(f"{reply_code} {reply_text}")
+        self.reply_code = reply_code
+        self.reply_text = reply_text
+
+    @property
+    def public(self) -> str:
+        return "No queue took the message."
+
+
+class OutcomeUnknown(LinkError):
+    """The connection or the channel was lost before the confirm: it may have been published."""
+
+    code = "unknown"
+
+    @property
+    def public(self) -> str:
+        return "The connection to the broker was lost before it confirmed the message."
+
+
+class ConfirmTimeout(OutcomeUnknown):
+    """The broker neither confirmed nor refused in time: it may still be published."""
+
+    code = "timeout"
+
+    @property
+    def public(self) -> str:
+        return "The message broker did not confirm the message in time."
+
+
+class ProtocolClosed(LinkError):
+    """The broker closed a channel or the connection.
+
+    Args:
+        reply_code: AMQP 0-9-1's, section 1.2 of its reference; 0 where the socket just ended.
+        reply_text: the broker's words; for logs and code, never for a browser.
+    """
+
+    def __init__(self, reply_code: int, reply_text: str) -> None:
+        super().__init__(f"{reply_code} {reply_text}")
+        self.reply_code = reply_code
+        self.reply_text = reply_text
+
+
+_CHANNEL_CODES = {403: "forbidden", 404: "not_found", 405: "conflict", 406: "conflict"}
+_CHANNEL_SENTENCES = {
+    "forbidden": "The message broker does not permit that.",
+    "not_found": "There is no such exchange or queue.",
+    "conflict": "The exchange or queue exists with other properties, or is in use.",
+    "internal": "The message broker refused the request.",
+}
+
+
+class ChannelClosed(ProtocolClosed):
+    """The broker closed the channel: what was asked on it is refused, for that reply code."""
+
+    @property
+    def code(self) -> str:  # type: ignore[override]
+        return _CHANNEL_CODES.get(self.reply_code, "internal")
+
+    @property
+    def public(self) -> str:
+        return _CHANNEL_SENTENCES[self.code]
+
+
+class ConnectionClosed(ProtocolClosed):
+    """The broker closed the connection, or the socket ended."""
+
+    code = "not_ready"
+
+    @property
+    def public(self) -> str:
+        return "The connection to the message broker was lost."
+
+
+class FrameError(TwbridgeError):
+    """Bytes that are not AMQP 0-9-1.
+
+    Args:
+        reply_code: the AMQP code to close the connection with, 501 as a rule.
+        reply_text: what is wrong.
+    """
+
+    def __init__(self, reply_code: int, reply_text: str) -> None:
+        super().__init__(f"{reply_code} {reply_text}")
+        self.reply_code = reply_code
+        self.reply_text = reply_text
+
+
+class EncodeError(TwbridgeError, ValueError):
+    """A value that AMQP 0-9-1 can't carry. Raised to the caller before a byte is written."""
+
+    code = "bad_frame"
+    close_code = 1008
+
+    @property
+    def public(self) -> str:
+        return str(self)
