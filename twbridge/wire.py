@@ -1,0 +1,421 @@
+"""AMQP 0-9-1 frames to and from bytes (sans-I/O).
+
+:class:`FrameReader` turns whatever a socket gave into events; the functions beside it make bytes.
+Both peers use it: the link as a client, the embedded broker as a server. The frames that come by
+the thousand (basic.deliver, basic.publish, their headers and bodies, basic.ack and nack) are read
+and written directly; every other method goes through pamqp's classes.
+
+Sources: AMQP 0-9-1 specification, sections 2.3.5 (frames) and 4.2 (the grammar);
+https://www.rabbitmq.com/amqp-0-9-1-errata.html for the field types.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from pamqp import base, commands
+
+from twbridge.errors import EncodeError, FrameError
+from twbridge.properties import Properties, decode_properties, encode_properties, short, text
+
+__all__ = [
+    "FRAME_MIN_SIZE",
+    "HEARTBEAT",
+    "PROTOCOL_HEADER",
+    "Confirm",
+    "Content",
+    "Delivery",
+    "Event",
+    "FrameReader",
+    "Heartbeat",
+    "Method",
+    "Properties",
+    "ack_frame",
+    "content_frames",
+    "decode_properties",
+    "encode_properties",
+    "method_frame",
+    "nack_frame",
+    "publish_frames",
+]
+
+PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
+HEARTBEAT = b"\x08\x00\x00\x00\x00\x00\x00\xce"
+FRAME_MIN_SIZE = 4096
+#: Bytes that a frame needs around its payload.
+FRAME_OVERHEAD = 8
+
+_METHOD, _HEADER, _BODY, _HEARTBEAT = 1, 2, 3, 8
+_END = 0xCE
+_DELIVER, _ACK, _NACK = 0x003C003C, 0x003C0050, 0x003C0078
+_CONTENT_METHODS = {0x003C0028, 0x003C0032, 0x003C0047}  # basic.publish, return, get-ok
+
+_frame_head = struct.Struct(">BHI")
+_u32 = struct.Struct(">I")
+_tag_and_bit = struct.Struct(">QB")
+_header_body_size = struct.Struct(">4xQ")
+_confirm_frame = struct.Struct(">BHIIQBB")
+_content_head = struct.Struct(">BHIIQ")
+_publish_head = struct.Struct(">BHIIH")
+
+
+# -- events -----------------------------------------------------------------------------------
+
+
+class _Message:
+    """What every event with content shares: the body, and properties decoded on first use."""
+
+    __slots__ = ("_properties", "body", "channel", "raw_properties")
+
+    channel: int
+    #: The property flags and values, as they stand in the content header.
+    raw_properties: bytes
+    body: bytes
+    _properties: Properties | None
+
+    @property
+    def properties(self) -> Properties:
+        """The decoded properties. Raises FrameError where the header's bytes are malformed."""
+        if self._properties is None:
+            self._properties = decode_properties(self.raw_properties)
+        return self._properties
+
+    @property
+    def headers(self) -> dict[str, Any]:
+        """The header table; empty where the message has none."""
+        return self.properties.get("headers", {})
+
+
+class Delivery(_Message):
+    """A message for a consumer (basic.deliver)."""
+
+    __slots__ = ("consumer_tag", "delivery_tag", "exchange", "redelivered", "routing_key")
+
+    def __init__(
+        self,
+        channel: int,
+        consumer_tag: str,
+        delivery_tag: int,
+        redelivered: bool,
+        exchange: str,
+        routing_key: str,
+        raw_properties: bytes = b"\x00\x00",
+        body: bytes = b"",
+    ) -> None:
+        self.channel = channel
+        self.consumer_tag = consumer_tag
+        self.delivery_tag = delivery_tag
+        self.redelivered = redelivered
+        self.exchange = exchange
+        self.routing_key = routing_key
+        self.raw_properties = raw_properties
+        self.body = body
+        self._properties = None
+
+    def __repr__(self) -> str:
+        return (
+            f"<Delivery {self.delivery_tag} on {self.channel} from {self.exchange!r} "
+            f"{self.routing_key!r}, {len(self.body)} bytes>"
+        )
+
+
+class Content(_Message):
+    """Any other method with content: basic.publish, basic.return or basic.get-ok."""
+
+    __slots__ = ("method",)
+
+    def __init__(
+        self, channel: int, method: Any, raw_properties: bytes = b"\x00\x00", body: bytes = b""
+    ) -> None:
+        self.channel = channel
+        #: The pamqp.commands object.
+        self.method = method
+        self.raw_properties = raw_properties
+        self.body = body
+        self._properties = None
+
+    def __repr__(self) -> str:
+        return f"<Content {self.method.name} on {self.channel}, {len(self.body)} bytes>"
+
+
+class Confirm:
+    """basic.ack or basic.nack: a confirm from the broker, or an answer from a consumer."""
+
+    __slots__ = ("ack", "channel", "delivery_tag", "multiple", "requeue")
+
+    def __init__(
+        self, channel: int, delivery_tag: int, multiple: bool, ack: bool, requeue: bool = False
+    ) -> None:
+        self.channel = channel
+        self.delivery_tag = delivery_tag
+        self.multiple = multiple
+        self.ack = ack
+        self.requeue = requeue
+
+    def __repr__(self) -> str:
+        word = "ack" if self.ack else "nack"
+        return f"<Confirm {word} {self.delivery_tag} multiple={self.multiple}>"
+
+
+class Method:
+    """A method without content; ``method`` is the pamqp.commands object."""
+
+    __slots__ = ("channel", "method")
+
+    def __init__(self, channel: int, method: Any) -> None:
+        self.channel = channel
+        self.method = method
+
+    def __repr__(self) -> str:
+        return f"<Method {self.method.name} on {self.channel}>"
+
+
+class Heartbeat:
+    """A heartbeat frame."""
+
+    __slots__ = ()
+
+
+Event = Delivery | Content | Confirm | Method | Heartbeat
+
+
+# -- reading ----------------------------------------------------------------------------------
+
+
+class _Partial:
+    """A message whose header or body has not arrived in full."""
+
+    __slots__ = ("chunks", "event", "missing")
+
+    def __init__(self, event: Delivery | Content) -> None:
+        self.event = event
+        self.missing = -1  # the header comes first
+        self.chunks: list[bytes] = []
+
+
+class FrameReader:
+    """Bytes in, events out.
+
+    Args:
+        frame_max: the negotiated limit of a frame in bytes; a longer one is an error. 0: none.
+        max_body: the longest body that is taken in bytes; a longer one is an error. 0: any.
+    """
+
+    def __init__(self, frame_max: int = 0, max_body: int = 0) -> None:
+        self.frame_max = frame_max
+        self.max_body = max_body
+        self._chunks: list[bytes] = []
+        self._have = 0
+        self._need = FRAME_OVERHEAD
+        self._partial: dict[int, _Partial] = {}
+
+    def receive(self, data: bytes) -> list[Event]:
+        """Take what the socket gave; return the events that are complete with it, in order.
+
+        Raises:
+            FrameError: these bytes are not AMQP; the connection is to be closed with its code.
+        """
+        if self._chunks:
+            self._chunks.append(data)
+            self._have += len(data)
+            if self._have < self._need:
+                return []
+            data = b"".join(self._chunks)
+            self._chunks.clear()
+        events: list[Event] = []
+        try:
+            rest = self._frames(data, events)
+        except (struct.error, IndexError) as error:
+            raise FrameError(501, f"a frame ends too early: {error}") from None
+        if rest < len(data):
+            self._chunks.append(data[rest:] if rest else data)
+            self._have = len(data) - rest
+        return events
+
+    def _frames(self, data: bytes, events: list[Event]) -> int:
+        """Append the events of all whole frames; return where the first incomplete one begins."""
+        start, end = 0, len(data)
+        self._need = FRAME_OVERHEAD
+        while end - start >= FRAME_OVERHEAD:
+            kind, channel, size = _frame_head.unpack_from(data, start)
+            stop = start + 7 + size
+            if stop >= end:
+                if self.frame_max and size + FRAME_OVERHEAD > self.frame_max:
+                    raise FrameError(501, f"a frame of {size} bytes is over the limit")
+                self._need = size + FRAME_OVERHEAD
+                break
+            if data[stop] != _END:
+                raise FrameError(501, f"a frame must end with 0xCE, not {data[stop]:#04x}")
+            if kind == _BODY:
+                self._body(channel, data[start + 7 : stop], events)
+            elif kind == _METHOD:
+                self._method(channel, data, start + 7, stop, events)
+            elif kind == _HEADER:
+                self._header(channel, data, start + 7, stop, events)
+            elif kind == _HEARTBEAT:
+                events.append(Heartbeat())
+            else:
+                raise FrameError(501, f"there is no frame type {kind}")
+            start = stop + 1
+        return start
+
+    def _method(
+        self, channel: int, data: bytes, start: int, stop: int, events: list[Event]
+    ) -> None:
+        (method_id,) = _u32.unpack_from(data, start)
+        if channel in self._partial:
+            raise FrameError(505, "a method came before the content of the last one was complete")
+        if method_id == _DELIVER:
+            at = start + 5 + data[start + 4]
+            consumer_tag = text(data[start + 5 : at])
+            delivery_tag, redelivered = _tag_and_bit.unpack_from(data, at)
+            at += 10
+            after = at + data[at - 1]
+            exchange = text(data[at:after])
+            routing_key = text(data[after + 1 : after + 1 + data[after]])
+            self._partial[channel] = _Partial(
+                Delivery(
+                    channel, consumer_tag, delivery_tag, redelivered == 1, exchange, routing_key
+                )
+            )
+        elif method_id == _ACK:
+            tag, bits = _tag_and_bit.unpack_from(data, start + 4)
+            events.append(Confirm(channel, tag, bool(bits & 1), True))
+        elif method_id == _NACK:
+            tag, bits = _tag_and_bit.unpack_from(data, start + 4)
+            events.append(Confirm(channel, tag, bool(bits & 1), False, bool(bits & 2)))
+        else:
+            method = _decode_method(method_id, data[start + 4 : stop])
+            if method_id in _CONTENT_METHODS:
+                self._partial[channel] = _Partial(Content(channel, method))
+            else:
+                events.append(Method(channel, method))
+
+    def _header(
+        self, channel: int, data: bytes, start: int, stop: int, events: list[Event]
+    ) -> None:
+        partial = self._partial.get(channel)
+        if partial is None or partial.missing >= 0:
+            raise FrameError(505, "a content header came without its method")
+        (size,) = _header_body_size.unpack_from(data, start)
+        if self.max_body and size > self.max_body:
+            raise FrameError(501, f"a body of {size} bytes is over the limit of {self.max_body}")
+        partial.event.raw_properties = data[start + 12 : stop]
+        partial.missing = size
+        if not size:
+            del self._partial[channel]
+            events.append(partial.event)
+
+    def _body(self, channel: int, payload: bytes, events: list[Event]) -> None:
+        partial = self._partial.get(channel)
+        if partial is None or partial.missing < 0:
+            raise FrameError(505, "a content body came without its header")
+        partial.missing -= len(payload)
+        if partial.missing > 0:
+            partial.chunks.append(payload)
+            return
+        if partial.missing < 0:
+            raise FrameError(501, "a content body is longer than its header said")
+        del self._partial[channel]
+        if partial.chunks:
+            partial.chunks.append(payload)
+            payload = b"".join(partial.chunks)
+        partial.event.body = payload
+        events.append(partial.event)
+
+
+def _decode_method(method_id: int, arguments: bytes) -> base.Frame:
+    kind = commands.INDEX_MAPPING.get(method_id)
+    if kind is None:
+        raise FrameError(503, f"there is no method {method_id >> 16}.{method_id & 0xFFFF}")
+    method: base.Frame = kind()
+    try:
+        method.unmarshal(arguments)
+    except (ValueError, struct.error, IndexError, RecursionError, OverflowError) as error:
+        raise FrameError(502, f"malformed arguments of {method.name}: {error}") from None
+    return method
+
+
+# -- writing ----------------------------------------------------------------------------------
+
+
+def method_frame(channel: int, method: base.Frame) -> bytes:
+    """The frame of a pamqp method.
+
+    Raises:
+        EncodeError: an argument that can't be encoded.
+    """
+    try:
+        arguments = method.marshal()
+    except (TypeError, ValueError, OverflowError, struct.error) as error:
+        raise EncodeError(f"{method.name} can't be sent: {error}") from None
+    payload = _u32.pack(method.index) + arguments
+    return _frame_head.pack(_METHOD, channel, len(payload)) + payload + b"\xce"
+
+
+def content_frames(
+    channel: int, method: base.Frame, raw_properties: bytes, body: bytes, frame_max: int
+) -> bytes:
+    """A pamqp method with its content: method, header and body frames in one piece."""
+    return method_frame(channel, method) + _content(channel, raw_properties, body, frame_max)
+
+
+def publish_frames(
+    channel: int,
+    exchange: str,
+    routing_key: str,
+    raw_properties: bytes,
+    body: bytes,
+    mandatory: bool,
+    frame_max: int,
+) -> bytes:
+    """basic.publish with its content in one piece, the body copied once.
+
+    Args:
+        frame_max: the negotiated limit of a frame in bytes; 0: none.
+
+    Raises:
+        EncodeError: a name over 255 bytes, or properties that do not fit into one frame
+            (a header frame can't be split, section 2.3.5.2).
+    """
+    to, key = short(exchange, "exchange"), short(routing_key, "routing key")
+    if frame_max and len(raw_properties) + 12 + FRAME_OVERHEAD > frame_max:
+        raise EncodeError(f"the properties and headers are over {frame_max - 20} bytes")
+    head = _publish_head.pack(_METHOD, channel, 7 + len(to) + len(key), 0x003C0028, 0)
+    end = b"\x01\xce" if mandatory else b"\x00\xce"
+    return head + to + key + end + _content(channel, raw_properties, body, frame_max)
+
+
+def _content(channel: int, raw_properties: bytes, body: bytes, frame_max: int) -> bytes:
+    size = len(body)
+    header = _content_head.pack(_HEADER, channel, 12 + len(raw_properties), 0x003C0000, size)
+    limit = (frame_max or size + FRAME_OVERHEAD) - FRAME_OVERHEAD
+    if size <= limit:
+        if not size:
+            return b"%b%b\xce" % (header, raw_properties)
+        return b"%b%b\xce%b%b\xce" % (
+            header,
+            raw_properties,
+            _frame_head.pack(_BODY, channel, size),
+            body,
+        )
+    parts: list[bytes | memoryview] = [header, raw_properties, b"\xce"]
+    view = memoryview(body)
+    for start in range(0, size, limit):
+        piece = view[start : start + limit]
+        parts += (_frame_head.pack(_BODY, channel, len(piece)), piece, b"\xce")
+    return b"".join(parts)
+
+
+def ack_frame(channel: int, delivery_tag: int, multiple: bool = False) -> bytes:
+    """basic.ack: a consumer's, or a broker's confirm."""
+    return _confirm_frame.pack(_METHOD, channel, 13, _ACK, delivery_tag, multiple, _END)
+
+
+def nack_frame(
+    channel: int, delivery_tag: int, multiple: bool = False, requeue: bool = True
+) -> bytes:
+    """basic.nack, RabbitMQ's extension."""
+    bits = multiple | requeue << 1
+    return _confirm_frame.pack(_METHOD, channel, 13, _NACK, delivery_tag, bits, _END)
