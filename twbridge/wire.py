@@ -14,9 +14,10 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from pamqp import base, commands
+from pamqp import base
 
 from twbridge.errors import EncodeError, FrameError
+from twbridge.methods import decode_method, encode_method
 from twbridge.properties import Properties, decode_properties, encode_properties, short, text
 
 __all__ = [
@@ -286,7 +287,7 @@ class FrameReader:
             tag, bits = _tag_and_bit.unpack_from(data, start + 4)
             events.append(Confirm(channel, tag, bool(bits & 1), False, bool(bits & 2)))
         else:
-            method = _decode_method(method_id, data[start + 4 : stop])
+            method = decode_method(method_id, data[start + 4 : stop])
             if method_id in _CONTENT_METHODS:
                 self._partial[channel] = _Partial(Content(channel, method))
             else:
@@ -325,18 +326,6 @@ class FrameReader:
         events.append(partial.event)
 
 
-def _decode_method(method_id: int, arguments: bytes) -> base.Frame:
-    kind = commands.INDEX_MAPPING.get(method_id)
-    if kind is None:
-        raise FrameError(503, f"there is no method {method_id >> 16}.{method_id & 0xFFFF}")
-    method: base.Frame = kind()
-    try:
-        method.unmarshal(arguments)
-    except (ValueError, struct.error, IndexError, RecursionError, OverflowError) as error:
-        raise FrameError(502, f"malformed arguments of {method.name}: {error}") from None
-    return method
-
-
 # -- writing ----------------------------------------------------------------------------------
 
 
@@ -346,11 +335,7 @@ def method_frame(channel: int, method: base.Frame) -> bytes:
     Raises:
         EncodeError: an argument that can't be encoded.
     """
-    try:
-        arguments = method.marshal()
-    except (TypeError, ValueError, OverflowError, struct.error) as error:
-        raise EncodeError(f"{method.name} can't be sent: {error}") from None
-    payload = _u32.pack(method.index) + arguments
+    payload = encode_method(method)
     return _frame_head.pack(_METHOD, channel, len(payload)) + payload + b"\xce"
 
 
