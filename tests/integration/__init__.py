@@ -1,0 +1,1 @@
+"""Tests against real servers: RabbitMQ nodes and a browser that the tests start themselves."""
