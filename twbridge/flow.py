@@ -1,0 +1,162 @@
+"""Back-pressure, both ways (sans-I/O).
+
+:class:`Outbox` is between a session and its socket: what the socket does not take is kept up to a
+limit, past which its owner is told once. :class:`Gate` is between the sessions that publish and
+the link: while the link takes no more, their reading is paused.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import implementer
+
+__all__ = ["Gate", "Outbox", "Pressing", "Reader", "Writer"]
+
+
+class Writer(Protocol):
+    """What an outbox needs of a transport."""
+
+    def write(self, data: bytes, /) -> None:
+        """Send, now or soon."""
+
+
+@implementer(IPushProducer)
+class Outbox:
+    """The way out to one socket; the push producer that its transport pauses and resumes.
+
+    While the transport takes data, frames go straight through. While it is paused they wait here,
+    in order. Past ``limit`` bytes waiting, all of them are dropped, ``on_overflow`` is called, once,
+    and nothing is taken any more: the owner closes the connection (1013).
+
+    Args:
+        transport: where the frames go.
+        limit: how many bytes may wait. A frame that makes it more is the overflow.
+        on_overflow: called without arguments.
+    """
+
+    __slots__ = ("_closed", "_frames", "_limit", "_on_overflow", "_paused", "_transport", "queued")
+
+    def __init__(self, transport: Writer, limit: int, on_overflow: Callable[[], None]) -> None:
+        self._transport = transport
+        self._limit = limit
+        self._on_overflow = on_overflow
+        self._paused = False
+        self._closed = False
+        # None as long as nothing ever waited, which is the life of most sockets.
+        self._frames: deque[bytes] | None = None
+        #: The bytes that wait here, exactly; what the transport buffers itself is not among them.
+        self.queued = 0
+
+    def send(self, frame: bytes) -> None:
+        """Send a frame, now or when the socket takes it; dropped after the end."""
+        if not self._paused:
+            self._transport.write(frame)
+        elif not self._closed:
+            self._keep(frame)
+
+    def _keep(self, frame: bytes) -> None:
+        if self.queued + len(frame) > self._limit:
+            self.close()
+            self._on_overflow()
+            return
+        if self._frames is None:
+            self._frames = deque()
+        self._frames.append(frame)
+        self.queued += len(frame)
+
+    def close(self) -> None:
+        """Drop what waits and take no more."""
+        self._closed = self._paused = True
+        self._frames = None
+        self.queued = 0
+
+    @property
+    def paused(self) -> bool:
+        """Whether frames have to wait (or are dropped, after the end)."""
+        return self._paused
+
+    # -- IPushProducer
+
+    def pauseProducing(self) -> None:
+        """The transport's buffer is full: frames wait here."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """The transport takes data again: send what waited, as far as it goes."""
+        if self._closed:
+            return
+        self._paused = False
+        while self._frames and not self._paused:
+            frame = self._frames.popleft()
+            self.queued -= len(frame)
+            self._transport.write(frame)
+
+    def stopProducing(self) -> None:
+        """The connection is gone."""
+        self.close()
+
+
+class Pressing(Protocol):
+    """What a gate needs of the link."""
+
+    @property
+    def pressed(self) -> bool:
+        """Whether it takes no more for now."""
+
+    def on_pressure(self, callback: Callable[[bool], None], /) -> Callable[[], None]:
+        """Call back with each change of ``pressed``; returns the way to stop that."""
+
+
+class Reader(Protocol):
+    """What waits at a gate."""
+
+    def relieved(self) -> None:
+        """The link takes data again."""
+
+
+class Gate:
+    """Who has to wait for the link. One for all sessions: a session costs nothing that reads on.
+
+    Args:
+        link: what presses.
+    """
+
+    __slots__ = ("_link", "_stop", "_waiting")
+
+    def __init__(self, link: Pressing) -> None:
+        self._link = link
+        # A dict as an ordered set: who waits longest goes first.
+        self._waiting: dict[Reader, None] = {}
+        self._stop = link.on_pressure(self._changed)
+
+    @property
+    def shut(self) -> bool:
+        """Whether who publishes has to wait."""
+        return self._link.pressed
+
+    def wait(self, reader: Reader) -> None:
+        """Call ``reader.relieved()`` once, when the link takes data again."""
+        self._waiting[reader] = None
+
+    def leave(self, reader: Reader) -> None:
+        """Wait no more; nothing happens where it does not wait."""
+        self._waiting.pop(reader, None)
+
+    def stop(self) -> None:
+        """Let the link go."""
+        self._stop()
+
+    def _changed(self, pressed: bool) -> None:
+        if not pressed:
+            self._open()
+
+    def _open(self) -> None:
+        # Each one let through may fill the link again: who comes after it waits on.
+        while self._waiting and not self._link.pressed:
+            reader = next(iter(self._waiting))
+            del self._waiting[reader]
+            reader.relieved()

@@ -1,0 +1,42 @@
+"""WebSocket frames of a server, ready for the socket (sans-I/O; RFC 6455, section 5.2).
+
+A broadcast builds its frame once and writes the same bytes to each socket. Server frames are not
+masked (section 5.1) and these are never fragmented.
+"""
+
+from __future__ import annotations
+
+import struct
+
+__all__ = ["binary_frame", "data_frame", "text_frame"]
+
+_FIN = 0x80
+_TEXT, _BINARY = _FIN | 1, _FIN | 2
+
+_head7 = struct.Struct(">BB").pack
+_head16 = struct.Struct(">BBH").pack
+_head64 = struct.Struct(">BBQ").pack
+
+
+def text_frame(payload: bytes) -> bytes:
+    """One text message. ``payload`` must be UTF-8: a browser closes the connection otherwise."""
+    return _frame(_TEXT, payload)
+
+
+def binary_frame(payload: bytes) -> bytes:
+    """One binary message."""
+    return _frame(_BINARY, payload)
+
+
+def data_frame(payload: bytes, binary: bool) -> bytes:
+    """One message, text or binary."""
+    return _frame(_BINARY if binary else _TEXT, payload)
+
+
+def _frame(first: int, payload: bytes) -> bytes:
+    size = len(payload)
+    if size < 126:
+        return _head7(first, size) + payload
+    if size < 0x10000:
+        return _head16(first, 126, size) + payload
+    return _head64(first, 127, size) + payload

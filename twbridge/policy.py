@@ -1,0 +1,140 @@
+"""What a client may do: the ``[[allow]]`` rules (pure).
+
+A rule is an operation (``subscribe``, ``publish`` or ``call``) and a destination pattern: an
+address whose key is an AMQP topic pattern and whose name may hold ``*`` for any run of characters
+(a literal star is ``%2A``). ``/exchange/news.*/eu.#`` allows the keys below ``eu`` on each
+exchange that begins with ``news.``.
+
+Everything is refused but what a rule allows. Without any rule everything is allowed on loopback
+listeners and nothing elsewhere. Names that begin with ``twbridge.`` are refused in both cases,
+except those that the settings configure (of routes, exchanges).
+
+A subscription is allowed when the rule matches each key that its binding key can match. Fanout
+and headers exchanges ignore the key: a rule on one of them allows all of it, whatever its key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Literal, Protocol, get_args
+
+from twbridge.destinations import Destination, Kind, split, unquote
+from twbridge.errors import BadDestination, Forbidden, SettingsError
+from twbridge.topics import compile_pattern, covers
+
+__all__ = ["Operation", "Peer", "Policy", "RuleLike"]
+
+Operation = Literal["subscribe", "publish", "call"]
+
+RESERVED = "twbridge."
+
+
+class RuleLike(Protocol):
+    """An ``[[allow]]`` table of the settings."""
+
+    @property
+    def operation(self) -> str: ...  # noqa: D102
+
+    @property
+    def destination(self) -> str: ...  # noqa: D102
+
+
+class Peer:
+    """Who is at the other end of a session.
+
+    Args:
+        user: the authenticated user; None where nobody has logged in.
+        loopback: whether the *listener* is bound to a loopback address or a local socket; a proxy
+            on this machine makes every client's address a loopback one.
+        address: the client's address, for logs.
+    """
+
+    __slots__ = ("address", "loopback", "user")
+
+    def __init__(self, user: str | None, loopback: bool, address: str) -> None:
+        self.user = user
+        self.loopback = loopback
+        self.address = address
+
+    def __repr__(self) -> str:
+        return f"<Peer {self.address} user={self.user!r} loopback={self.loopback}>"
+
+
+class Policy:
+    """The rules, compiled.
+
+    Args:
+        rules: the ``[[allow]]`` tables.
+        reserved_ok: the names under ``twbridge.`` that clients may use where a rule allows it.
+
+    Raises:
+        SettingsError: a rule can't be read; the text names its key.
+    """
+
+    def __init__(self, rules: Iterable[RuleLike], reserved_ok: Iterable[str] = ()) -> None:
+        self._rules = [_Rule(index, rule) for index, rule in enumerate(rules)]
+        self._reserved_ok = frozenset(reserved_ok)
+        # Clients choose what is asked: the cache is bounded.
+        self._allowed = lru_cache(maxsize=4096)(self._search)
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no rule: all is open on loopback listeners, and worth a log line."""
+        return not self._rules
+
+    def check(self, operation: Operation, destination: Destination, peer: Peer) -> None:
+        """Return when ``peer`` may do it.
+
+        Raises:
+            Forbidden: it may not.
+        """
+        if destination.name.startswith(RESERVED) and destination.name not in self._reserved_ok:
+            raise Forbidden("Names that begin with twbridge. are reserved.")
+        if not self._rules:
+            if not peer.loopback:
+                raise Forbidden("No rule allows anything on this listener.")
+        elif not self._allowed(operation, destination):
+            raise Forbidden(f"No rule allows this: {operation} {destination}")
+
+    def _search(self, operation: Operation, destination: Destination) -> bool:
+        return any(rule.allows(operation, destination) for rule in self._rules)
+
+
+class _Rule:
+    """One compiled rule. ``/topic/<key>`` and ``/exchange/amq.topic/<key>`` are the same."""
+
+    __slots__ = ("_key", "_kind", "_matches_key", "_matches_name", "_operation")
+
+    def __init__(self, index: int, rule: RuleLike) -> None:
+        where = f"allow[{index}]"
+        if rule.operation not in get_args(Operation):
+            known = ", ".join(get_args(Operation))
+            raise SettingsError(f"{where}.operation: {rule.operation!r} is none of {known}")
+        self._operation = rule.operation
+        try:
+            kind, segments = split(rule.destination)
+            if kind == "topic":
+                kind, segments = "exchange", ["amq.topic", *segments]
+            self._kind: Kind = kind
+            self._matches_name = _glob(segments[0]).fullmatch
+            self._key = unquote(segments[1]) if len(segments) == 2 else ""
+        except BadDestination as error:
+            raise SettingsError(f"{where}.destination: {error}") from None
+        self._matches_key = compile_pattern(self._key)
+
+    def allows(self, operation: Operation, destination: Destination) -> bool:
+        kind, name = destination.kind, destination.name
+        if kind == "topic":
+            kind, name = "exchange", destination.exchange
+        if operation != self._operation or kind != self._kind or not self._matches_name(name):
+            return False
+        if operation == "subscribe":
+            return covers(self._key, destination.key)
+        return self._matches_key(destination.key)
+
+
+def _glob(segment: str) -> re.Pattern[str]:
+    """A percent-encoded name in which ``*`` stands for any run of characters."""
+    return re.compile(".*".join(re.escape(unquote(part)) for part in segment.split("*")), re.DOTALL)
