@@ -1,0 +1,116 @@
+"""Fan-out: one message to many clients, as many messages as the server takes.
+
+Measured are deliveries a second, and the CPU time that one delivery costs.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from benchmarks.servers import Broker
+from benchmarks.sockets import Client, Herd
+from benchmarks.source import Source, publish_frames
+from benchmarks.subjects import Subject
+
+BODY = json.dumps({"name": "Ada", "text": "x" * 76}, separators=(",", ":")).encode()
+"""100 bytes."""
+CONTENT_TYPE = "application/json"
+WINDOW = 2000
+"""Messages under way at once, so that no queue grows without end and no server runs dry."""
+WARM_UP = 1.0
+_REST = 0.02
+
+
+@dataclass(frozen=True)
+class FanoutRun:
+    """What one run measured.
+
+    Attributes:
+        rate: Deliveries a second.
+        cpu: Microseconds of the server's CPU time for one delivery.
+        broker: The share of a core that the broker used.
+        load: The share of a core that this process used.
+        frame: Bytes of a frame.
+    """
+
+    rate: float
+    cpu: float
+    broker: float
+    load: float
+    frame: int
+
+
+def run_fanout(subject: Subject, broker: Broker, count: int, seconds: float) -> FanoutRun:
+    """Connect ``count`` clients and keep them supplied for ``seconds``.
+
+    Raises:
+        RuntimeError: A client has not received exactly what was published.
+    """
+    message = publish_frames(subject.exchange, "bench", BODY, CONTENT_TYPE)
+    with closing(Source(broker.url, subject.exchange, message)) as source:
+        clients = subject.connect(count)
+        frame = probe(subject, clients, source)
+        herd, unit = subject.herd(clients, frame)
+        with closing(herd):
+            source.published = 0
+            _load(herd, source, unit, WARM_UP)
+            before = _costs(subject, broker), herd.total, time.monotonic()
+            _load(herd, source, unit, seconds)
+            after = _costs(subject, broker), herd.total, time.monotonic()
+            while not source.flush():
+                herd.pump(0.01)
+            herd.drain(source.published * unit)
+    elapsed = after[2] - before[2]
+    deliveries = (after[1] - before[1]) / unit
+    server, node, load = (b - a for a, b in zip(before[0], after[0], strict=True))
+    return FanoutRun(
+        deliveries / elapsed, server / deliveries * 1e6, node / elapsed, load / elapsed, frame
+    )
+
+
+def probe(subject: Subject, clients: Sequence[Client], source: Source) -> int:
+    """Publish until every client has received the message, unchanged; the bytes of a frame.
+
+    A raw client is not told when its subscription is in force, so the first may miss some.
+    """
+    sizes = set()
+    for client in clients:
+        client.socket.settimeout(0.2)
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                payload, size = client.read_sized_frame()
+                break
+            except TimeoutError:
+                if time.monotonic() > deadline:
+                    raise
+                source.publish()
+        if subject.body(payload) != BODY:
+            raise RuntimeError(f"{subject.name} delivered {payload!r}")
+        sizes.add(size)
+    time.sleep(0.3)
+    for client in clients:
+        client.discard()
+    return max(sizes)
+
+
+def _load(herd: Herd, source: Source, unit: int, seconds: float) -> None:
+    """Publish bursts as earlier ones arrive, for some seconds."""
+    audience = len(herd.clients) * unit
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        while source.published - herd.total / audience < WINDOW and source.offer():
+            pass
+        herd.pump(0.01)
+        # Let some more arrive: fewer and larger reads leave more of the machine to the server.
+        time.sleep(_REST)
+
+
+def _costs(subject: Subject, broker: Broker) -> tuple[float, float, float]:
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    return subject.process.cpu(), broker.process.cpu(), own.ru_utime + own.ru_stime

@@ -1,0 +1,132 @@
+"""What the fan-out is measured on: how to become a subscriber there, how its frames are counted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from benchmarks.servers import Bridge, Broker, Watched
+from benchmarks.sockets import JSON_DIALECT, Client, Herd, MarkerHerd, connect_many
+
+
+class Subject(Protocol):
+    """A server that fans messages of an exchange out to WebSocket clients.
+
+    Attributes:
+        name: For the tables.
+        exchange: Messages published here reach every client.
+        process: What is charged for the work.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def exchange(self) -> str: ...
+    @property
+    def process(self) -> Watched: ...
+
+    def connect(self, count: int) -> list[Client]:
+        """Connect clients that are subscribed to all of the exchange, or will be in a moment."""
+
+    def body(self, payload: bytes) -> bytes:
+        """The message's body in the payload of a frame."""
+
+    def herd(self, clients: Sequence[Client], frame: int) -> tuple[Herd, int]:
+        """How to count: the herd of these clients, and what one frame of ``frame`` bytes adds."""
+
+
+@dataclass(frozen=True)
+class RawRoute:
+    """The raw dialect of a bridge: every frame is a body."""
+
+    bridge: Bridge
+
+    @property
+    def name(self) -> str:
+        """The bridge's name."""
+        return self.bridge.name
+
+    @property
+    def exchange(self) -> str:
+        """The bridge's exchange."""
+        return self.bridge.exchange
+
+    @property
+    def process(self) -> Watched:
+        """The bridge's process."""
+        return self.bridge.process
+
+    def connect(self, count: int) -> list[Client]:
+        """Connect; the path subscribes."""
+        return list(connect_many(self.bridge.address, count))
+
+    def body(self, payload: bytes) -> bytes:
+        """The payload is the body."""
+        return payload
+
+    def herd(self, clients: Sequence[Client], frame: int) -> tuple[Herd, int]:
+        """All frames have one length."""
+        return Herd(clients), frame
+
+
+class JsonDialect(RawRoute):
+    """The JSON dialect of a bridge, each client subscribed to everything on the exchange."""
+
+    def connect(self, count: int) -> list[Client]:
+        """Connect and subscribe, the requests of all clients at once."""
+        clients = list(connect_many(self.bridge.address, count, JSON_DIALECT))
+        destination = f"/exchange/{self.exchange}/#"
+        for client in clients:
+            _expect(client, "welcome")
+            client.send_text(json.dumps({"op": "subscribe", "id": "s", "destination": destination}))
+        for client in clients:
+            _expect(client, "subscribed")
+        return clients
+
+    def body(self, payload: bytes) -> bytes:
+        """The message's body, written the way the benchmark's message is."""
+        return json.dumps(json.loads(payload)["body"], separators=(",", ":")).encode()
+
+
+def _expect(client: Client, op: str) -> None:
+    event = json.loads(client.read_frame())
+    if event["op"] != op:
+        raise RuntimeError(f"Expected {op}, received {event}")
+
+
+@dataclass(frozen=True)
+class WebStomp:
+    """RabbitMQ's Web STOMP plugin: a queue of its own for every client, in the broker itself."""
+
+    broker: Broker
+    name: str = "RabbitMQ Web STOMP"
+    exchange: str = "bench.stomp"
+
+    @property
+    def process(self) -> Watched:
+        """The broker, which does all of the work here."""
+        return self.broker.process
+
+    def connect(self, count: int) -> list[Client]:
+        """Connect, log in and subscribe; the receipts come when the bindings exist."""
+        clients = list(connect_many(self.broker.web_stomp, count, "v12.stomp"))
+        login = "CONNECT\naccept-version:1.2\nhost:/\nlogin:guest\npasscode:guest\n\n\0"
+        subscribe = f"SUBSCRIBE\nid:0\nreceipt:r\ndestination:/exchange/{self.exchange}/#\n\n\0"
+        for request, answer in ((login, b"CONNECTED"), (subscribe, b"RECEIPT")):
+            for client in clients:
+                client.send_text(request)
+            for client in clients:
+                frame = client.read_frame()
+                if not frame.startswith(answer):
+                    raise RuntimeError(f"Web STOMP answered {frame!r}")
+        return clients
+
+    def body(self, payload: bytes) -> bytes:
+        """What follows the empty line, without the final NUL."""
+        return payload.partition(b"\n\n")[2].rstrip(b"\0\n")
+
+    def herd(self, clients: Sequence[Client], frame: int) -> tuple[Herd, int]:  # noqa: ARG002
+        """Message ids grow, so frames are counted by the word that begins them."""
+        return MarkerHerd(clients, b"MESSAGE\n"), 1
