@@ -55,7 +55,7 @@ def is_loopback(port: IListeningPort) -> bool:
 
 def shown(port: IListeningPort) -> str:
     """Where it listens, for a log line: ``127.0.0.1:8080``."""
-    address = port.getHost()
+    address: Any = port.getHost()
     host = getattr(address, "host", None)
     if host is None:
         name = getattr(address, "name", address)

@@ -43,6 +43,20 @@ BORROWED: Mapping[str, Key] = {
     "CONNECTION_ATTEMPTS": ("amqp", "connection_attempts"),
     "CONFIRMATIONS": ("amqp", "confirmations"),
 }
+FLAGS: Mapping[str, tuple[Key, str]] = {
+    "amqp-url": (
+        ("amqp", "url"),
+        "URL of the broker. Its password shows in the process list: prefer --amqp-url-file or "
+        "the variable AMQP_URL.",
+    ),
+    "amqp-url-file": (("amqp", "url_file"), "File that holds the URL of the broker."),
+    "listen": (("listen", "endpoint"), "Where clients connect to; may be repeated."),
+    "embedded": (("embedded", "enabled"), "Use a broker inside this process, to try it out."),
+    "log-format": (("log", "format"), "text or json."),
+    "log-level": (("log", "level"), "debug, info, warn, error or critical."),
+}
+"""The flags of ``twistd twbridge`` and of ``twbridge config``, each with its key and its help."""
+CONFIG_HELP = "TOML file with settings; flags and the environment come before it."
 _BROKER: tuple[Key, ...] = (("amqp", "url"), ("amqp", "url_file"), ("embedded", "enabled"))
 _TYPES = {
     "model_type": "must be a table",
@@ -153,7 +167,7 @@ class _Source(PydanticBaseSettingsSource):
             return self._layer.without(iter(_BROKER[1:2]))
         return self._layer.values
 
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         return self._layer.values.get(field_name), field_name, False
 
 
@@ -163,7 +177,7 @@ def _merge(layers: list[Layer]) -> tree.Settings:
         def settings_customise_sources(  # type: ignore[override]
             cls,
             settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            init_settings: PydanticBaseSettingsSource,
             **_: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             return tuple(_Source(settings_cls, layer) for layer in layers)
@@ -197,6 +211,21 @@ def known_keys() -> list[Key]:
 def variable(key: Key) -> str:
     """The environment variable of a key."""
     return PREFIX + "_".join(key).upper()
+
+
+def from_flags(values: Mapping[str, Any]) -> Layer:
+    """The flags of a command line, by name; what is None, False or empty was not given."""
+    layer = Layer(place="command line")
+    for name, (key, _) in FLAGS.items():
+        given = values.get(name)
+        if not given:
+            continue
+        if is_list(key[0]):
+            layer.values[key[0]] = [{key[1]: each} for each in given]
+            layer.places[key] = f"--{name}"
+        else:
+            layer.put(key, given, f"--{name}")
+    return layer
 
 
 def from_environment(environ: Mapping[str, str], mistakes: list[str]) -> Layer:

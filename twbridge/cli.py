@@ -1,0 +1,115 @@
+"""The ``twbridge`` command: looks at settings without starting anything.
+
+The bridge itself is started by ``twistd twbridge``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import PurePath
+from typing import Any
+
+import click
+from pydantic import BaseModel, SecretStr
+
+from twbridge import __version__, sources
+from twbridge.errors import SettingsError
+from twbridge.settings import Settings
+from twbridge.sources import Key, Loaded, Mistakes
+
+
+def _with_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the flags of ``twistd twbridge``."""
+    for name, (key, text) in reversed(list(sources.FLAGS.items())):
+        command = click.option(
+            f"--{name}",
+            help=text,
+            is_flag=key == ("embedded", "enabled"),
+            multiple=sources.is_list(key[0]),
+        )(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def main() -> None:
+    """Looks at twbridge's settings. The bridge itself is started by `twistd -n twbridge`."""
+
+
+@main.command()
+@click.argument("file", type=click.Path(dir_okay=False))
+def check(file: str) -> None:
+    """Say OK, or every mistake in FILE (exit code 1). The environment is left out."""
+    _load(sources.Layer(), {}, file)
+    click.echo("OK")
+
+
+@main.command()
+@_with_flags
+@click.option("--config", help=sources.CONFIG_HELP, type=click.Path(dir_okay=False))
+def config(config: str | None, **flags: Any) -> None:
+    """Print the effective settings as TOML, passwords masked, and where each was set."""
+    named = {name.replace("_", "-"): value for name, value in flags.items()}
+    loaded = _load(sources.from_flags(named), dict(os.environ), config)
+    click.echo("\n".join(written(loaded)))
+
+
+def _load(flags: sources.Layer, environ: dict[str, str], file: str | None) -> Loaded:
+    try:
+        return sources.load(flags, environ, file)
+    except Mistakes as mistakes:
+        for line in mistakes.lines:
+            click.echo(f"twbridge: {line}", err=True)
+        raise SystemExit(1) from None
+
+
+def written(loaded: Loaded) -> Iterator[str]:
+    """The settings as lines of TOML; keys without a value are comments."""
+    for section in Settings.model_fields:
+        value = getattr(loaded.settings, section)
+        tables = value if isinstance(value, tuple) else [value]
+        heading = f"[[{section}]]" if isinstance(value, tuple) else f"[{section}]"
+        if not tables:
+            yield f"# {heading}: none\n"
+        for table in tables:
+            yield heading
+            yield from _table(section, table, loaded)
+            yield ""
+
+
+def _table(section: str, table: BaseModel, loaded: Loaded) -> Iterator[str]:
+    for name in type(table).model_fields:
+        value = getattr(table, name)
+        place = _place((section, name), loaded)
+        if value is None:
+            yield f"# {name}: not set"
+        elif isinstance(value, SecretStr):
+            yield f"{name} = {_toml(masked(loaded.settings))}{place}"
+        else:
+            yield f"{name} = {_toml(value)}{place}"
+
+
+def _place(key: Key, loaded: Loaded) -> str:
+    place = loaded.places.get(key) or loaded.places.get(key[:1])
+    return f"  # {place}" if place else ""
+
+
+def masked(settings: Settings) -> str:
+    """The URL of the broker with ``***`` for its password."""
+    try:
+        parameters = settings.amqp.parameters()
+    except SettingsError:
+        return "***"
+    return "" if parameters is None else str(parameters).replace("@", ":***@", 1)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        pairs = ", ".join(f"{_toml(key)} = {_toml(each)}" for key, each in value.items())
+        return f"{{ {pairs} }}" if pairs else "{}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_toml(each) for each in value)}]"
+    text = str(value) if isinstance(value, PurePath) else value
+    return json.dumps(text, ensure_ascii=False)
