@@ -12,16 +12,18 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.sockets import Address
+from tests.integration.rabbitmq import Node, free_ports
 
 HERE = Path(__file__).resolve().parent
 _TICK = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_START_DEADLINE = 30.0
 
 _TWBRIDGE_CONFIG = """\
 [amqp]
@@ -80,13 +82,6 @@ class Bridge:
     process: Watched
 
 
-def free_port() -> int:
-    """A TCP port on the loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def _running(command: list[str], directory: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command with its output in a file; SIGTERM, then SIGKILL, at the end."""
@@ -111,7 +106,7 @@ def node_bridge(broker: Broker, exchange: str = "bench.node") -> Iterator[Bridge
     directory = HERE / "node"
     if not (directory / "node_modules").is_dir():
         subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=directory, check=True)
-    port = free_port()
+    (port,) = free_ports(1)
     command = ["node", "bridge.js", "--url", broker.url, "--exchange", exchange]
     with _scratch() as scratch:
         log = scratch / "node.log"
@@ -123,7 +118,7 @@ def node_bridge(broker: Broker, exchange: str = "bench.node") -> Iterator[Bridge
 @contextmanager
 def twbridge(broker: Broker, exchange: str = "bench.twbridge") -> Iterator[Bridge]:
     """Our bridge as users run it, ``twistd -n twbridge`` with a settings file."""
-    port = free_port()
+    (port,) = free_ports(1)
     twistd = shutil.which("twistd", path=str(Path(sys.executable).parent)) or "twistd"
     with _scratch() as scratch:
         config = scratch / "bench.toml"
@@ -151,58 +146,33 @@ def _scratch() -> Iterator[Path]:
         yield Path(directory)
 
 
-def _until(process, log, condition, timeout=30.0):  # type: ignore
-    deadline = time.monotonic() + timeout
+
+def _until(
+    process: subprocess.Popen[bytes], log: Path, condition: Callable[[], bool]
+) -> None:
+    """Wait for a condition while a process starts.
+
+    Raises:
+        RuntimeError: It ended, or took too long; with what it printed.
+    """
+    deadline = time.monotonic() + _START_DEADLINE
     while not condition():
         if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"{process.args} did not start:\n{log.read_text()[-2000:]}")
+            raise RuntimeError(f"{process.args!r} did not start:\n{log.read_text()[-2000:]}")
         time.sleep(0.05)
 
 
 @contextmanager
 def rabbitmq() -> Iterator[Broker]:
-    with _scratch() as d:
-        port, stomp, epmd, dist = (free_port() for _ in range(4))
-        base = d / "n1"
-        for sub in ("mnesia", "log"):
-            (base / sub).mkdir(parents=True)
-        (d / "home").mkdir()
-        (base / "enabled_plugins").write_text("[rabbitmq_web_stomp].\n")
-        (base / "rabbitmq.conf").write_text(
-            "disk_free_limit.absolute = 50MB\nvm_memory_high_watermark.relative = 0.2\n"
-            "log.console = false\nstomp.listeners.tcp = none\n"
-            f"web_stomp.tcp.port = {stomp}\nweb_stomp.tcp.ip = 127.0.0.1\n"
-        )
-        env = dict(
-            os.environ,
-            HOME=str(d / "home"), ERL_EPMD_PORT=str(epmd), ERL_EPMD_ADDRESS="127.0.0.1",
-            RABBITMQ_CONF_ENV_FILE="/dev/null", RABBITMQ_BASE=str(base),
-            RABBITMQ_NODENAME="n1@localhost", RABBITMQ_NODE_IP_ADDRESS="127.0.0.1",
-            RABBITMQ_NODE_PORT=str(port), RABBITMQ_DIST_PORT=str(dist),
-            RABBITMQ_MNESIA_BASE=str(base / "mnesia"), RABBITMQ_LOG_BASE=str(base / "log"),
-            RABBITMQ_CONFIG_FILE=str(base / "rabbitmq.conf"),
-            RABBITMQ_ADVANCED_CONFIG_FILE=str(base / "advanced.config"),
-            RABBITMQ_ENABLED_PLUGINS_FILE=str(base / "enabled_plugins"),
-            RABBITMQ_PID_FILE=str(base / "pid"),
-            RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="-kernel inet_dist_use_interface {127,0,0,1}",
-            PATH="/usr/lib/rabbitmq/bin:" + os.environ["PATH"],
-        )
-        log = d / "stdout"
-        with log.open("wb") as out:
-            process = subprocess.Popen(["rabbitmq-server"], env=env, stdout=out, stderr=out,
-                                       stdin=subprocess.DEVNULL, start_new_session=True)
-        try:
-            pidfile = base / "pid"
-            _until(process, log, lambda: pidfile.exists() and pidfile.read_text().strip())
-            _until(process, log, lambda: _listens(port) and _listens(stomp))
-            pid = int(pidfile.read_text())
-            yield Broker(f"amqp://guest:guest@127.0.0.1:{port}", Address(stomp), Watched(pid))
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            subprocess.run(["epmd", "-port", str(epmd), "-kill"], env=env, capture_output=True)
+    """A private RabbitMQ node with Web STOMP; the plugin costs nothing while nobody uses it."""
+    with Node(plugins=["rabbitmq_web_stomp"]) as node:
+        stomp = Address(node.ports["web_stomp"])
+        while not _listens(stomp):
+            time.sleep(0.05)
+        pid = int((node.folder / "pid").read_text())
+        yield Broker(node.url(), stomp, Watched(pid))
 
 
-def _listens(port: int) -> bool:
+def _listens(address: Address) -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((address.host, address.port)) == 0

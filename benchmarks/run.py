@@ -1,0 +1,257 @@
+"""Run benchmarks: ``python -m benchmarks.run all`` or one of them, see ``--help``.
+
+Every case is run in turns, twbridge and each rival after the other, and the turns repeated; a
+figure is the median over the turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import results
+from benchmarks.codec import run_codec
+from benchmarks.fanout import run_fanout
+from benchmarks.idle import run_idle
+from benchmarks.latency import run_latency
+from benchmarks.publishing import run_publishing
+from benchmarks.results import Claim, Section
+from benchmarks.servers import HERE, Bridge, Broker, node_bridge, rabbitmq, twbridge
+from benchmarks.subjects import JsonDialect, RawRoute, Subject, WebStomp
+
+RESULTS = HERE / "results.json"
+DOCS = HERE.parent / "docs" / "benchmarks.md"
+OURS, NODE, STOMP = "twbridge", "Node ws + amqplib", "RabbitMQ Web STOMP"
+_FANOUT_UNITS = {
+    "rate": "deliveries/s",
+    "cpu": "CPU us/delivery",
+    "server": "cores, server",
+    "broker": "cores, broker",
+    "load": "cores, load",
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much to measure.
+
+    Attributes:
+        turns: How often every subject of a case has its turn.
+        seconds: How long a run lasts, without its warming up.
+        idle_clients: How many idle clients.
+        messages: How many messages a run of the codec handles.
+        rivals: False to measure twbridge alone, then no ratios are shown.
+    """
+
+    turns: int = 5
+    seconds: float = 4.0
+    idle_clients: int = 5000
+    messages: int = 50000
+
+
+def codec(plan: Plan) -> dict[str, Section]:
+    """CPU for one message: deliver to callback, publish with confirm."""
+    deliver = Section(
+        "Codec: deliver to callback, 100-byte messages",
+        {"deliver-memory": "CPU us/message, bytes to callback", "deliver": "from RabbitMQ"},
+    )
+    publish = Section(
+        "Codec: publish, 100-byte messages",
+        {"publish-memory": "CPU us/message, call to bytes", "publish": "to RabbitMQ"},
+        note="twbridge's publish waits for the broker's confirm. txAMQP has no confirms.",
+    )
+    names = {OURS: "twbridge", "txAMQP 0.8.2": "txAMQP", "pika, Twisted adapter": "pika"}
+    confirming = {"pika, Twisted adapter, confirms": "pika-confirms"}
+    with rabbitmq() as broker:
+        for section, subjects in ((deliver, names), (publish, names | confirming)):
+            for _ in range(plan.turns):
+                for subject, client in subjects.items():
+                    for what in section.units:
+                        cost = run_codec(client, what, broker, plan.messages)
+                        section.of(subject).add(**{what: cost})
+                        _say(f"{subject}, {what}: {cost:.2f} us")
+    ours = deliver.of(OURS).median("deliver-memory")
+    deliver.claims.append(Claim("Deliver to callback", ours, "at most", 4, "us"))
+    ours = publish.of(OURS).median("publish-memory")
+    publish.claims.append(Claim("Publish with confirm", ours, "at most", 10, "us"))
+    return {"codec-deliver": deliver, "codec-publish": publish}
+
+
+def fanout(plan: Plan) -> dict[str, Section]:
+    """Deliveries a second to 100 and 500 clients, raw and JSON."""
+    sections = {}
+    with rabbitmq() as broker, twbridge(broker) as ours, node_bridge(broker) as node:
+        stomp = WebStomp(broker)
+        raw: list[Subject] = [RawRoute(ours), RawRoute(node), stomp]
+        json: list[Subject] = [JsonDialect(ours), JsonDialect(node)]
+        for key, title, subjects, count, node_bound in (
+            ("fanout-raw-100", "Fan-out: raw route, 100 clients", raw, 100, 3),
+            ("fanout-raw-500", "Fan-out: raw route, 500 clients", raw, 500, 6),
+            ("fanout-json-100", "Fan-out: JSON dialect, 100 clients", json, 100, 3),
+        ):
+            section = sections[key] = Section(title, _FANOUT_UNITS)
+            for _ in range(plan.turns):
+                for subject in subjects:
+                    run = run_fanout(subject, broker, count, plan.seconds)
+                    section.of(subject.name).add(
+                        rate=run.rate,
+                        cpu=run.cpu,
+                        server=run.rate * run.cpu / 1e6,
+                        broker=run.broker,
+                        load=run.load,
+                    )
+                    _say(f"{title}: {subject.name}: {run}")
+            section.claims.append(_times(section, NODE, node_bound))
+            if stomp in subjects:
+                section.claims.append(_times(section, STOMP, 10))
+    return sections
+
+
+def _times(section: Section, rival: str, bound: float) -> Claim:
+    ratio = section.ratio("rate", OURS, rival)
+    return Claim(f"Deliveries/s, twbridge / {rival}", ratio, "at least", bound)
+
+
+def publish(plan: Plan) -> dict[str, Section]:
+    """Confirmed publishes a second of 8 JSON clients."""
+    units = {
+        "rate": "confirmed/s",
+        "cpu": "CPU us/message, bridge",
+        "broker": "cores, broker",
+        "load": "cores, load",
+    }
+    sections = {}
+    with rabbitmq() as broker, twbridge(broker) as ours, node_bridge(broker) as node:
+        for key, title, routed in (
+            ("publish-routed", "Confirmed publishes: 8 JSON clients, into a queue", True),
+            ("publish-unrouted", "Confirmed publishes: 8 JSON clients, no queue bound", False),
+        ):
+            section = sections[key] = Section(title, units)
+            for _ in range(plan.turns):
+                for bridge in (ours, node):
+                    run = run_publishing(bridge, broker, 8, plan.seconds, routed=routed)
+                    section.of(bridge.name).add(
+                        rate=run.rate, cpu=run.cpu, broker=run.broker, load=run.load
+                    )
+                    _say(f"{title}: {bridge.name}: {run}")
+            ratio = section.ratio("rate", OURS, NODE)
+            section.claims.append(Claim(f"Confirmed/s, twbridge / {NODE}", ratio, "at least", 0.8))
+    return sections
+
+
+def idle(plan: Plan) -> dict[str, Section]:
+    """Resident memory of idle, subscribed clients."""
+    units = {
+        "connected": "KB/client, subscribed",
+        "delivered": "KB/client, after a message",
+        "base": "MB without clients",
+    }
+    sections = {}
+    for key, title, subject in (
+        ("idle-raw", "raw route", RawRoute),
+        ("idle-json", "JSON dialect", JsonDialect),
+    ):
+        section = Section(f"{plan.idle_clients:,} idle subscribed clients: {title}", units)
+        sections[key] = section
+        with rabbitmq() as broker:
+            # Memory does not jitter as time does, and each run needs a fresh process.
+            for start in [twbridge, node_bridge] * min(plan.turns, 3):
+                with _started(start, broker) as bridge:
+                    run = run_idle(subject(bridge), broker, plan.idle_clients)
+                section.of(bridge.name).add(
+                    connected=run.connected / 1024,
+                    delivered=run.delivered / 1024,
+                    base=run.base / 2**20,
+                )
+                _say(f"{section.title}: {bridge.name}: {run}")
+        worst = max(section.of(OURS).median(name) for name in ("connected", "delivered"))
+        section.claims.append(Claim("Memory of a client", worst, "at most", 16, "KB"))
+    return sections
+
+
+def _started(
+    start: Callable[[Broker], AbstractContextManager[Bridge]], broker: Broker
+) -> AbstractContextManager[Bridge]:
+    return start(broker)
+
+
+def latency(plan: Plan) -> dict[str, Section]:
+    """Time from publish to frame, 50 raw clients, 200 messages a second."""
+    title = "Latency: AMQP publish to frame, 50 raw clients, 200 messages/s"
+    section = Section(title, {"p50": "p50 ms", "p99": "p99 ms", "worst": "slowest ms"})
+    with rabbitmq() as broker, twbridge(broker) as ours, node_bridge(broker) as node:
+        for _ in range(plan.turns):
+            for subject in (RawRoute(ours), RawRoute(node)):
+                run = run_latency(subject, broker, 50, 200, plan.seconds + 1)
+                section.of(subject.name).add(p50=run.p50, p99=run.p99, worst=run.worst)
+                _say(f"{title}: {subject.name}: {run}")
+    ratio = section.ratio("p99", OURS, NODE)
+    section.claims.append(Claim(f"p99, twbridge / {NODE}", ratio, "at most", 1))
+    return {"latency": section}
+
+
+BENCHMARKS: dict[str, Callable[[Plan], dict[str, Section]]] = {
+    "codec": codec,
+    "fanout": fanout,
+    "publish": publish,
+    "idle": idle,
+    "latency": latency,
+}
+ORDER = [
+    "codec-deliver",
+    "codec-publish",
+    "fanout-raw-100",
+    "fanout-raw-500",
+    "fanout-json-100",
+    "publish-routed",
+    "publish-unrouted",
+    "idle-raw",
+    "idle-json",
+    "latency",
+]
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Measure what the command line asks for; exit 1 if a target was missed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
+    parser.add_argument("what", choices=["all", "docs", *BENCHMARKS], help="what to measure")
+    parser.add_argument("--turns", type=int, default=Plan.turns)
+    parser.add_argument("--seconds", type=float, default=Plan.seconds)
+    parser.add_argument("--clients", type=int, default=Plan.idle_clients, help="of idle")
+    parser.add_argument("--messages", type=int, default=Plan.messages, help="of codec")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="the JSON file to update")
+    parser.add_argument(
+        "--quick", action="store_true", help="one short turn, to see that all works; writes nothing"
+    )
+    arguments = parser.parse_args()
+    if arguments.what == "docs":
+        results.write_docs(arguments.output, DOCS, ORDER)
+        return
+    plan = Plan(arguments.turns, arguments.seconds, arguments.clients, arguments.messages)
+    if arguments.quick:
+        plan = Plan(1, 1.0, min(arguments.clients, 500), 5000)
+    chosen = list(BENCHMARKS) if arguments.what == "all" else [arguments.what]
+    missed = 0
+    for name in chosen:
+        sections = BENCHMARKS[name](plan)
+        for section in sections.values():
+            print(section.markdown(), flush=True)
+            missed += sum(not claim.holds for claim in section.claims)
+        if not arguments.quick:
+            results.save(sections, arguments.output)
+    if not arguments.quick and arguments.output == RESULTS:
+        results.write_docs(RESULTS, DOCS, ORDER)
+    if missed and not arguments.quick:
+        raise SystemExit(f"{missed} of the targets were missed")
+
+
+if __name__ == "__main__":
+    main()
