@@ -1,0 +1,450 @@
+"""The door to AMQP: a link to RabbitMQ that publishes with confirms, consumes, and comes back.
+
+Usable on its own by any Twisted application::
+
+    from twbridge.amqp import Link, Queue, parse
+
+    link = Link(reactor, parse("amqp://guest:guest@localhost/"))
+    link.start()
+    await link.publish("amq.topic", "chat.a", b"hello")          # fires on the broker's ack
+    consumer = await link.consume(Queue(), print, no_ack=True)
+    await consumer.bind("amq.topic", "chat.#")
+    await link.stop()
+
+A link is one connection that publishes and one or more that consume, because an alarm blocks a
+socket that publishes. It is ready when all of them are.
+"""
+
+from __future__ import annotations
+
+import random as _random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from twbridge.errors import ConnectionClosed, NotReady, ProtocolClosed
+from twbridge.link.connection import Connection
+from twbridge.link.consumer import Consumer
+from twbridge.link.endpoints import endpoint
+from twbridge.link.line import Line, Retry
+from twbridge.link.publisher import Publisher
+from twbridge.link.sidechannel import SideChannel
+from twbridge.link.states import LinkState, link_states
+from twbridge.link.topology import Exchange, Queue
+from twbridge.link.uri import Parameters, parse
+from twbridge.wire import Content, Delivery
+
+__all__ = ["Consumer", "Exchange", "Link", "LinkOptions", "Parameters", "Queue", "parse"]
+
+_log = Logger()
+_T = TypeVar("_T")
+
+#: Consumers have a channel each, and RabbitMQ allows 2,047 a connection.
+CONSUMERS_PER_LINE = 1500
+#: Seconds between looks at the deadlines of publishes.
+TICK = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class LinkOptions:
+    """How a link behaves.
+
+    Args:
+        timeout: seconds that a publish, a binding or a new consumer may wait.
+        reconnect_cap: the longest wait between two attempts to connect, in seconds.
+        connection_attempts: failures in a row after which the link gives up; 0: never.
+        window: how many messages may be unconfirmed.
+        confirmations: False publishes without confirms.
+        channels: how many exchanges keep a publishing channel when idle.
+        app_id: the default of that message property.
+        name: how the broker's management shows the connections.
+    """
+
+    timeout: float = 10.0
+    reconnect_cap: float = 4.0
+    connection_attempts: int = 0
+    window: int = 1000
+    confirmations: bool = True
+    channels: int = 64
+    app_id: str = "twbridge"
+    name: str = "twbridge"
+
+
+class _Listeners:
+    """Callbacks of one kind; one that fails is logged and stops no other."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._callbacks: list[Callable[..., object]] = []
+
+    def add(self, callback: Callable[..., object]) -> Callable[[], None]:
+        self._callbacks.append(callback)
+        return lambda: self._callbacks.remove(callback) if callback in self._callbacks else None
+
+    def __call__(self, *args: object) -> None:
+        for callback in list(self._callbacks):
+            try:
+                callback(*args)
+            except Exception:
+                _log.failure("A listener on {name} failed", name=self._name)
+
+
+class Link:
+    """The way to the broker, with a contract (docs/link.md).
+
+    Args:
+        reactor: IReactorTime, and what ``connect`` needs.
+        parameters: from :func:`parse`.
+        connect: makes the endpoint of (parameters, host, port); TCP or TLS by default.
+        random: gives a number from 0 to 1, for the jitter.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        parameters: Parameters,
+        *,
+        options: LinkOptions | None = None,
+        connect: Callable[[Parameters, str, int], IStreamClientEndpoint] | None = None,
+        random: Callable[[], float] = _random.random,
+    ) -> None:
+        self.parameters = parameters
+        self.options = options or LinkOptions()
+        self._clock = reactor
+        self._connect = connect or (lambda *host: endpoint(reactor, *host))
+        self._random = random
+        self._ready = _Listeners("on_ready")
+        self._unavailable = _Listeners("on_unavailable")
+        self._return = _Listeners("on_return")
+        self._state = _Listeners("on_state")
+        self._pressure = _Listeners("on_pressure")
+        self._states = LinkState(self._state, self._ready, self._unavailable)
+        self._machine = link_states(self._states)
+        self._publisher = Publisher(
+            reactor.seconds,
+            timeout=self.options.timeout,
+            window=self.options.window,
+            channels=self.options.channels,
+            confirmations=self.options.confirmations,
+            app_id=self.options.app_id,
+            on_pressure=self._pressure,
+            on_return=self._return,
+        )
+        self._exchanges: dict[str, Exchange] = {}
+        self._sides: dict[Line, SideChannel] = {}
+        self._publishing = self._line("publish")
+        self._consuming: dict[Line, list[Consumer]] = {self._line("consume"): []}
+        self._up: set[Line] = set()
+        self._block_reason: str | None = None
+        self._ticks = LoopingCall(self._publisher.expire)
+        self._ticks.clock = reactor
+
+    # -- state ---------------------------------------------------------------------------
+
+    @property
+    def state(self) -> str:
+        """``idle connecting ready blocked closing closed``."""
+        return self._states.name
+
+    @property
+    def state_description(self) -> str:
+        """Why it is in this state, in one line. It may hold the broker's words, no password."""
+        return self._states.description
+
+    @property
+    def closable(self) -> bool:
+        """Whether :meth:`stop` has something to do."""
+        return self.state in ("connecting", "ready", "blocked")
+
+    @property
+    def pressed(self) -> bool:
+        """Whether publishers should pause: the window is full, or messages wait for the link."""
+        return self._publisher.pressed
+
+    def on_ready(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Call when the link becomes usable, also after blocked. Returns what takes it back."""
+        return self._ready.add(callback)
+
+    def on_unavailable(self, callback: Callable[[Exception], object]) -> Callable[[], None]:
+        """Call once with the reason when the link stops being usable: lost or blocked."""
+        return self._unavailable.add(callback)
+
+    def on_return(self, callback: Callable[[Content], object]) -> Callable[[], None]:
+        """Call with each message that the broker returned (basic.return)."""
+        return self._return.add(callback)
+
+    def on_state(self, callback: Callable[[str], object]) -> Callable[[], None]:
+        """Call with each new state."""
+        return self._state.add(callback)
+
+    def on_pressure(self, callback: Callable[[bool], object]) -> Callable[[], None]:
+        """Call when :attr:`pressed` changes, with its value."""
+        return self._pressure.add(callback)
+
+    # -- life ----------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to connect, and to reconnect from then on."""
+        if self.state not in ("idle", "closed"):
+            return
+        self._machine.start()
+        self._ticks.start(TICK, now=False)
+        for line in (self._publishing, *self._consuming):
+            line.start()
+
+    def stop(self) -> Deferred[None]:
+        """Wait for the confirms under way, up to the timeout; then close. Never fails."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if not self.closable:
+            return
+        self._machine.stop()
+        if self._publishing.connection is not None:
+            await self._settled()
+        self._publisher.give_up("the link was closed")
+        await DeferredList(
+            [Deferred.fromCoroutine(line.stop()) for line in (self._publishing, *self._consuming)]
+        )
+        if self._ticks.running:
+            self._ticks.stop()
+        self._up.clear()
+        self._machine.finished()
+
+    async def _settled(self) -> None:
+        """Wait until nothing is unconfirmed; the deadline of each publish bounds it."""
+        settled: Deferred[None] = Deferred()
+
+        def look() -> None:
+            publisher = self._publisher
+            if not publisher.in_flight and not publisher.waiting and not settled.called:
+                settled.callback(None)
+
+        looks = LoopingCall(look)
+        looks.clock = self._clock
+        looks.start(0.02)
+        settled.addTimeout(self.options.timeout, self._clock)
+        await settled.addErrback(lambda _: None)
+        looks.stop()
+
+    # -- publishing ----------------------------------------------------------------------
+
+    def publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        properties: Mapping[str, Any] | None = None,
+        *,
+        mandatory: bool = False,
+        timeout: float | None = None,
+    ) -> Deferred[None]:
+        """Publish; fires on the broker's ack.
+
+        Args:
+            properties: by the names of ``wire.Properties``; defaults are added for app_id,
+                message_id, timestamp and delivery_mode (2: a transient message does not survive a
+                broker's restart, confirmed or not).
+            mandatory: fail with Unroutable when no queue takes it.
+            timeout: seconds until it fails; ``options.timeout`` by default.
+
+        The Deferred fails with NotReady (nothing was sent in time), Nacked, Unroutable,
+        ChannelClosed (the broker's code: 404, no such exchange), OutcomeUnknown (lost before the
+        confirm), ConfirmTimeout (sent, but no answer in time) or EncodeError.
+        """
+        if self.state in ("closing", "closed"):
+            failed: Deferred[None] = Deferred()
+            failed.errback(Failure(NotReady("the link is closed")))
+            return failed
+        return self._publisher.publish(exchange, routing_key, body, properties, mandatory, timeout)
+
+    # -- topology and consumers ----------------------------------------------------------
+
+    def declare(self, exchange: Exchange) -> Deferred[None]:
+        """Declare an exchange now, or when the link is up, and after each reconnect.
+
+        Fails with ChannelClosed when the broker refuses; it is forgotten then.
+        """
+        self._exchanges[exchange.name] = exchange
+        side = self._sides.get(self._publishing)
+        if side is None:
+            done: Deferred[None] = Deferred()
+            done.callback(None)
+            return done
+        return side.ask(_declaring(exchange)).addCallbacks(
+            lambda _: None, self._undeclared, errbackArgs=(exchange,)
+        )
+
+    def _undeclared(self, failure: Failure, exchange: Exchange) -> Failure | None:
+        if failure.check(ConnectionClosed):
+            return None  # declared when the link is back
+        self._exchanges.pop(exchange.name, None)
+        return failure
+
+    def consume(
+        self,
+        queue: Queue,
+        on_delivery: Callable[[Delivery], object],
+        *,
+        no_ack: bool = False,
+        prefetch: int = 20,
+        on_end: Callable[[ProtocolClosed], object] | None = None,
+    ) -> Deferred[Consumer]:
+        """Consume a queue, declared first; fires when the broker delivers from it.
+
+        Args:
+            on_delivery: called with each message; an exception in it is logged.
+            no_ack: the broker forgets a message as soon as it is written.
+            prefetch: how many unacknowledged messages the broker sends; with acks only.
+            on_end: called once if the broker ends it: queue deleted, an ack not in time, or its
+                declaration refused after a reconnect.
+
+        Fails with ChannelClosed (refused) or NotReady (the link is not up in time).
+        """
+        line = self._line_with_room()
+        consumer = Consumer(
+            self._clock,
+            queue,
+            on_delivery,
+            on_end or _log_end,
+            no_ack=no_ack,
+            prefetch=prefetch,
+            timeout=self.options.timeout,
+        )
+        consumer.on_gone = self._consuming[line].remove
+        self._consuming[line].append(consumer)
+        up = consumer.when_up()
+        side, connection = self._sides.get(line), line.connection
+        if side is not None and connection is not None:
+            started = Deferred.fromCoroutine(consumer.establish(connection, side))
+            started.addErrback(lambda failure: failure.trap(ConnectionClosed))
+        return up.addCallbacks(lambda _: consumer, self._not_up, errbackArgs=(consumer,))
+
+    def _not_up(self, failure: Failure, consumer: Consumer) -> Failure:
+        if consumer.ended is None:
+            consumer.cancel()
+        return failure
+
+    def _line_with_room(self) -> Line:
+        for line, consumers in self._consuming.items():
+            if len(consumers) < CONSUMERS_PER_LINE:
+                return line
+        line = self._line("consume")
+        self._consuming[line] = []
+        if self.closable:
+            line.start()
+        return line
+
+    def _line(self, purpose: str) -> Line:
+        return Line(
+            self._clock,
+            self.parameters,
+            self._connect,
+            Retry(self.options.reconnect_cap, self.options.connection_attempts),
+            self._random,
+            f"{self.options.name} {purpose}",
+            self,
+        )
+
+    # -- told by the lines ---------------------------------------------------------------
+
+    async def prepare(self, line: Line, connection: Connection) -> None:
+        """Declare what is remembered, and let the consumers of the line begin again."""
+        side = SideChannel(connection)
+        declared = [(each, side.ask(_declaring(each))) for each in self._exchanges.values()]
+        for exchange, answer in declared:
+            try:
+                await answer
+            except ConnectionClosed:
+                raise
+            except Exception as error:
+                _log.error(
+                    "The broker refused the exchange {name}: {error}",
+                    name=exchange.name,
+                    error=error,
+                )
+        if line is self._publishing:
+            connection.on_blocked = self._blocked
+        started = [
+            Deferred.fromCoroutine(consumer.establish(connection, side))
+            for consumer in list(self._consuming.get(line, ()))
+        ]
+        for ok, failure in await DeferredList(started, consumeErrors=True):
+            if not ok:
+                raise failure.value  # type: ignore[attr-defined]
+        self._sides[line] = side
+
+    def line_up(self, line: Line, connection: Connection) -> None:
+        """All lines up: ready."""
+        self._up.add(line)
+        if line is self._publishing:
+            self._publisher.attach(connection)
+        late = [each for each in self._consuming.get(line, ()) if not each.queue_name]
+        for consumer in late:  # asked for while the line was being prepared
+            started = Deferred.fromCoroutine(consumer.establish(connection, self._sides[line]))
+            started.addErrback(lambda failure: failure.trap(ConnectionClosed))
+        _log.info("{name}: connected to {broker}", name=line.name, broker=str(self.parameters))
+        self._look()
+
+    def line_down(self, line: Line, error: Exception) -> None:
+        """Any line down: not ready."""
+        self._gone(line)
+        _log.warn("{name}: {error}", name=line.name, error=str(error))
+        self._machine.down(error)
+
+    def line_given_up(self, line: Line, error: Exception) -> None:
+        """Nothing more is tried."""
+        self._gone(line)
+        _log.error("{name}: giving up: {error}", name=line.name, error=str(error))
+        self._machine.down(error)
+        self.stop()
+
+    def _gone(self, line: Line) -> None:
+        self._up.discard(line)
+        self._sides.pop(line, None)
+        if line is self._publishing:
+            self._block_reason = None
+            self._publisher.detach()
+
+    def _blocked(self, reason: str | None) -> None:
+        self._block_reason = reason
+        self._publisher.block(reason is not None)
+        if reason is not None:
+            _log.warn("The broker takes no messages: {reason}", reason=reason)
+        else:
+            _log.info("The broker takes messages again")
+        self._look()
+
+    def _look(self) -> None:
+        if self._up.issuperset({self._publishing, *self._consuming}):
+            if self._block_reason is not None:
+                words = f"the broker takes no messages: {self._block_reason}"
+                self._machine.blocked(NotReady(words))
+            else:
+                self._machine.up()
+
+
+def _declaring(exchange: Exchange) -> Callable[[Any], Deferred[Any]]:
+    def ask(channel: Any) -> Deferred[Any]:
+        answer: Deferred[Any] = channel.exchange_declare(
+            exchange=exchange.name,
+            type=exchange.type,
+            passive=exchange.passive,
+            durable=exchange.durable,
+            auto_delete=exchange.auto_delete,
+            internal=exchange.internal,
+            arguments=dict(exchange.arguments),
+        )
+        return answer
+
+    return ask
+
+
+def _log_end(error: ProtocolClosed) -> None:
+    _log.error("A consumer was ended by the broker: {error}", error=error)

@@ -1,0 +1,1 @@
+"""The parts of the link to the broker; ``twbridge.amqp`` is the door."""

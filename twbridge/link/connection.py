@@ -1,0 +1,467 @@
+"""One AMQP connection: txAMQP's client, channel, delegate and factory over the codec of ``wire``.
+
+What is used of txAMQP: the life cycle and the login of ``AMQClient``, the callbacks of
+``TwistedDelegate``, the generated channel methods. What is replaced: encoding and decoding,
+consumer queues, heartbeat timers and back-pressure (docs/txamqp.md says why, trap by trap).
+This module and ``spec.py`` are the only importers of txAMQP.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pamqp import commands
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from txamqp.client import Closed, TwistedDelegate
+from txamqp.message import Message
+from txamqp.protocol import AMQChannel, AMQClient
+from zope.interface import implementer
+
+from twbridge import __version__, wire
+from twbridge.errors import ChannelClosed, ConnectionClosed, FrameError, ProtocolClosed
+from twbridge.link.spec import amqp_spec
+from twbridge.link.uri import Parameters
+from twbridge.properties import short
+from twbridge.tables import encode_table
+
+_log = Logger()
+
+#: RabbitMQ 4.1 refuses less than 8192.
+FRAME_MAX = 131072
+#: Seconds that a broker may take to answer a close.
+CLOSE_WITHIN = 3.0
+
+CAPABILITIES = (
+    "publisher_confirms",
+    "consumer_cancel_notify",
+    "basic.nack",
+    "connection.blocked",
+    "authentication_failure_close",
+    "exchange_exchange_bindings",
+)
+
+
+class Channel(AMQChannel):
+    """A channel. Its generated methods give a Deferred of txAMQP's Message.
+
+    Attributes:
+        on_closed: called once with the error when the channel is gone for any reason but our own
+            close.
+        on_confirm: called for each basic.ack and basic.nack of the broker.
+        on_return: called for each basic.return.
+        on_cancel: called with the consumer tag when the broker ends a consumer.
+        consumers: consumer tag -> what is called for each of its deliveries.
+    """
+
+    def __init__(self, id: int, outgoing: object, client: Connection) -> None:
+        # Not AMQChannel's: its queues would fetch the global reactor.
+        self.id = id
+        self.client = client
+        self.closed = False
+        self.reason: ProtocolClosed | None = None
+        self.consumers: dict[str, Callable[[wire.Delivery], object]] = {}
+        self.on_confirm: Callable[[wire.Confirm], object] = _ignore
+        self.on_return: Callable[[wire.Content], object] = _ignore
+        self.on_closed: Callable[[ProtocolClosed], object] = _ignore
+        self.on_cancel: Callable[[str], object] = _ignore
+        self._unanswered: deque[tuple[Deferred[Any], Any]] = deque()
+        self._close_waits: Deferred[None] | None = None
+
+    def invoke(self, method: Any, args: tuple[Any, ...], content: object = None) -> Deferred[Any]:
+        """Send a method. The Deferred fires with the answer, or at once where there is none.
+
+        It fails with ChannelClosed or ConnectionClosed when the broker closes instead. To cancel
+        it closes the channel, because an answer that comes later could not be told apart.
+
+        Raises:
+            EncodeError: an argument that can't be encoded; nothing was sent.
+        """
+        if self.closed:
+            return fail(self.reason or ChannelClosed(0, "the channel is closed"))
+        kind: Any = commands.INDEX_MAPPING[method.klass.id << 16 | method.id]
+        command = kind.__new__(kind)
+        for name, value in zip(kind.__slots__, args, strict=True):
+            setattr(command, name, value)
+        self.client.write(wire.method_frame(self.id, command))
+        if not method.responses or getattr(command, "nowait", False):
+            return succeed(None)
+        answer: Deferred[Any] = Deferred(self._cancelled)
+        self._unanswered.append((answer, method))
+        return answer
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """The methods that txAMQP generates from the spec: ``queue_declare`` and the like."""
+
+    def answered(self, message: Message) -> None:
+        """The broker answered the oldest method that waits."""
+        if not self._unanswered:
+            raise FrameError(503, f"{message.method} answers nothing")
+        answer, method = self._unanswered.popleft()
+        if message.method not in method.responses:
+            raise FrameError(503, f"{message.method} does not answer {method}")
+        if not answer.called:
+            answer.callback(message)
+
+    def _cancelled(self, _answer: Deferred[Any]) -> None:
+        self.close("a call was cancelled")
+
+    def close(self, reason: object = "closed") -> Deferred[None]:
+        """Close the channel; fires when the broker has agreed and the id is free again."""
+        if self.closed:
+            return succeed(None)
+        self._close_waits = Deferred()
+        self.client.write(
+            wire.method_frame(self.id, commands.Channel.Close(200, str(reason), 0, 0))
+        )
+        self.settle(ChannelClosed(0, str(reason)), told=False)
+        return self._close_waits
+
+    def close_agreed(self) -> None:
+        """The broker answered our close, or the connection is gone: the id is free again."""
+        self.client.forget(self)
+        waits, self._close_waits = self._close_waits, None
+        if waits is not None:
+            waits.callback(None)
+
+    def settle(self, error: ProtocolClosed, told: bool = True) -> None:
+        """The channel is gone: fail what waits for an answer, and tell the owner."""
+        waiting, self._unanswered = self._unanswered, deque()
+        already, self.closed = self.closed, True
+        self.reason = self.reason or error
+        self.consumers = {}
+        self.on_confirm = self.on_return = self.on_cancel = _ignore
+        for answer, _ in waiting:
+            if not answer.called:
+                answer.errback(error)
+        if told and not already:
+            on_closed, self.on_closed = self.on_closed, _ignore
+            on_closed(error)
+
+
+def _ignore(_: object) -> None:
+    pass
+
+
+class Delegate(TwistedDelegate):
+    """What the broker may ask or tell outside of answers."""
+
+    client: Connection
+
+    def connection_start(self, ch: Channel, msg: Message) -> None:
+        """Answer with who we are and what we can do; pamqp has no bytes for AMQPLAIN's table."""
+        offered = str(msg.mechanisms).split()
+        if self.client.mechanism not in offered:
+            words = f"the broker offers {', '.join(offered)}, not {self.client.mechanism}"
+            self.client.fail(ConnectionClosed(403, words))
+            return
+        properties = {
+            "product": "twbridge",
+            "version": __version__,
+            "platform": "Python, Twisted, txAMQP",
+            "connection_name": self.client.name,
+            "capabilities": dict.fromkeys(CAPABILITIES, True),
+        }
+        payload = (
+            b"\x00\x0a\x00\x0b"
+            + encode_table(properties)
+            + short(self.client.mechanism, "mechanism")
+            + len(self.client.response).to_bytes(4, "big")
+            + self.client.response
+            + short(self.client.locale, "locale")
+        )
+        size = len(payload).to_bytes(4, "big")
+        self.client.write(b"\x01\x00\x00" + size + payload + b"\xce")
+
+    def connection_tune(self, ch: Channel, msg: Message) -> None:
+        """Negotiate: the lower of both limits, where 0 means none; the lower heartbeat."""
+        self.client.tuned(msg.channel_max, msg.frame_max, msg.heartbeat)
+        ch.connection_tune_ok(
+            self.client.channel_max, self.client.frame_max, self.client.heartbeatInterval
+        )
+        self.client.started.fire()
+
+    def connection_close(self, ch: Channel, msg: Message) -> None:
+        ch.connection_close_ok()
+        self.client.fail(ConnectionClosed(msg.reply_code, msg.reply_text))
+
+    def connection_blocked(self, ch: Channel, msg: Message) -> None:
+        self.client.on_blocked(str(msg.reason))
+
+    def connection_unblocked(self, ch: Channel, msg: Message) -> None:
+        self.client.on_blocked(None)
+
+    def channel_close(self, ch: Channel, msg: Message) -> None:
+        self.client.write(wire.method_frame(ch.id, commands.Channel.CloseOk()))
+        error = ChannelClosed(msg.reply_code, msg.reply_text)
+        # An id whose own close is on its way stays taken until the broker has answered that.
+        if not ch.closed:
+            self.client.forget(ch)
+        ch.settle(error)
+
+    def basic_cancel(self, ch: Channel, msg: Message) -> None:
+        ch.consumers.pop(msg.consumer_tag, None)
+        ch.on_cancel(msg.consumer_tag)
+
+    def close(self, reason: object) -> None:
+        """TwistedDelegate's half of a close; ``Connection.fail`` does all of it."""
+
+
+@implementer(IPushProducer)
+class Connection(AMQClient):
+    """One connection to the broker.
+
+    Args:
+        clock: for heartbeats and timeouts.
+        name: how the broker's management shows the connection.
+
+    Attributes:
+        on_blocked: called with the broker's reason when it stops reading (connection.blocked) and
+            with None when it reads again.
+        on_writable: called when the socket takes bytes again.
+        on_lost: called once with ConnectionClosed.
+        writable: False while the socket does not drain. Publishing then is the caller's risk.
+    """
+
+    channelClass = Channel
+    transport: Any
+
+    def __init__(self, clock: IReactorTime, parameters: Parameters, name: str) -> None:
+        super().__init__(Delegate(), parameters.vhost, amqp_spec(), clock=clock)
+        self.parameters = parameters
+        self.name = name
+        self.frame_max, self.channel_max = FRAME_MAX, 2047
+        self.heartbeatInterval = parameters.heartbeat
+        self.writable = True
+        self.on_blocked: Callable[[str | None], object] = _ignore
+        self.on_writable: Callable[[], object] = lambda: None
+        self.on_lost: Callable[[ConnectionClosed], object] = _ignore
+        self.lost: ConnectionClosed | None = None
+        self._reader = wire.FrameReader()
+        self._idle_in = 0
+        self._sent = self._received = False
+        self._ticks = LoopingCall(self._tick)
+        self._ticks.clock = clock
+        self._abort: IDelayedCall | None = None
+
+    # -- life -------------------------------------------------------------------------------
+
+    async def login(self) -> None:
+        """Log in and open the virtual host.
+
+        Raises:
+            ConnectionClosed: with the broker's code and text: 403 a wrong password, 530 no such
+                virtual host; 0 where the socket just ended or time ran out.
+        """
+        give_up = self.clock.callLater(
+            self.parameters.connection_timeout,
+            lambda: self.fail(ConnectionClosed(0, "the broker did not answer the login in time")),
+        )
+        try:
+            await self.authenticate(
+                self.parameters.username,
+                self.parameters.password,
+                mechanism=self.parameters.auth_mechanism,
+            )
+        except (Closed, ProtocolClosed):
+            raise self.lost or ConnectionClosed(0, "the login failed") from None
+        finally:
+            if give_up.active():
+                give_up.cancel()
+
+    def authenticate(
+        self, username: str, password: str, mechanism: str = "PLAIN", locale: str = "en_US"
+    ) -> Deferred[Any]:
+        if mechanism == "AMQPLAIN":
+            response = encode_table({"LOGIN": username, "PASSWORD": password})[4:]
+        elif mechanism == "PLAIN":
+            response = b"\0" + username.encode() + b"\0" + password.encode()
+        else:
+            response = b""  # EXTERNAL: the TLS certificate says who we are
+        result: Deferred[Any] = self.start(response, mechanism, locale)
+        return result
+
+    def connectionMade(self) -> None:
+        self.transport.setTcpNoDelay(True)
+        self.transport.registerProducer(self, True)
+        self.transport.write(wire.PROTOCOL_HEADER)
+
+    def tuned(self, channel_max: int, frame_max: int, heartbeat: int) -> None:
+        """The broker named its limits. 0 means none for the first two, off for the heartbeat."""
+        self.channel_max = min(channel_max or 65535, 65535)
+        self.frame_max = self._reader.frame_max = min(frame_max, FRAME_MAX) if frame_max else 0
+        if heartbeat and self.heartbeatInterval:
+            self.heartbeatInterval = min(heartbeat, self.heartbeatInterval)
+        if self.heartbeatInterval:
+            self._ticks.start(self.heartbeatInterval / 4, now=False)
+
+    def _tick(self) -> None:
+        """A quarter of a heartbeat has passed: send one if nothing went out, miss those of it."""
+        if not self._sent:
+            self.transport.write(wire.HEARTBEAT)
+        self._idle_in = 0 if self._received else self._idle_in + 1
+        self._sent = self._received = False
+        if self._idle_in >= 7:  # of the eight in two heartbeats, the first having been partial
+            self.fail(ConnectionClosed(0, "the broker missed two heartbeats"), abort=True)
+
+    def fail(self, error: ConnectionClosed, abort: bool = False) -> None:
+        """The connection is over: settle everything on it with ``error`` and let the socket go."""
+        if self.lost is not None:
+            return
+        self.lost = error
+        self.closed = True
+        if self._ticks.running:
+            self._ticks.stop()
+        if not abort:
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+            self._abort = self.clock.callLater(CLOSE_WITHIN, self.transport.abortConnection)
+        self.started.fail_if_not_fired(Closed(error))
+        for channel in list(self.channels.values()):
+            channel.settle(error)
+            channel.close_agreed()
+        on_lost, self.on_lost = self.on_lost, _ignore
+        on_lost(error)
+        if abort:
+            self.transport.abortConnection()
+
+    def shutdown(self) -> Deferred[None]:
+        """Close in order: connection.close, its answer, the socket. Never fails."""
+        gone: Deferred[None] = self.disconnected.wait()
+        if self.lost is None:
+            agreed = self.channels[0].connection_close(200, "goodbye", 0, 0)
+            agreed.addTimeout(CLOSE_WITHIN, self.clock)
+            agreed.addBoth(lambda _: self.fail(ConnectionClosed(200, "closed by us")))
+        return gone
+
+    def do_close(self, reason: object) -> None:
+        """The way in which txAMQP ends a connection."""
+        self.fail(ConnectionClosed(0, str(reason)))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.fail(ConnectionClosed(0, reason.getErrorMessage().rstrip(".")))
+        if self._abort is not None and self._abort.active():
+            self._abort.cancel()
+        self.disconnected.fire()
+
+    # -- channels ---------------------------------------------------------------------------
+
+    async def open_channel(self) -> Channel:
+        """A new channel with the lowest free id.
+
+        Raises:
+            ConnectionClosed: the connection is gone, or has no free channel.
+        """
+        if self.lost is not None:
+            raise self.lost
+        free = (id for id in range(1, self.channel_max + 1) if id not in self.channels)
+        id = next(free, None)
+        if id is None:
+            raise ConnectionClosed(504, f"all {self.channel_max} channels are in use")
+        channel: Channel = self.channelFactory(id, None, self)
+        self.channels[id] = channel
+        await channel.channel_open()
+        return channel
+
+    def forget(self, channel: Channel) -> None:
+        """The channel's id is free again."""
+        if self.channels.get(channel.id) is channel:
+            del self.channels[channel.id]
+
+    # -- bytes ------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Write whole frames."""
+        self._sent = True
+        self.transport.write(data)
+
+    def dataReceived(self, data: bytes) -> None:
+        self._received = True
+        channels = self.channels
+        try:
+            for event in self._reader.receive(data):
+                if type(event) is wire.Delivery:
+                    channel = channels.get(event.channel)
+                    if channel is None:
+                        continue
+                    callback = channel.consumers.get(event.consumer_tag)
+                    if callback is not None:
+                        try:
+                            callback(event)
+                        except Exception:
+                            _log.failure("A consumer failed on {delivery}", delivery=event)
+                elif type(event) is wire.Confirm:
+                    channel = channels.get(event.channel)
+                    if channel is not None:
+                        channel.on_confirm(event)
+                else:
+                    self._rare(event)
+        except FrameError as error:
+            _log.error("The broker sent what is not AMQP: {error}", error=error)
+            self.fail(ConnectionClosed(error.reply_code, error.reply_text), abort=True)
+        except Exception:
+            _log.failure("Reading from the broker failed")
+            self.fail(ConnectionClosed(541, "internal error"), abort=True)
+
+    def _rare(self, event: wire.Event) -> None:
+        """Everything that does not come by the thousand."""
+        if isinstance(event, wire.Heartbeat):
+            return
+        channel = self.channels.get(event.channel)
+        if channel is None:
+            if event.channel != 0:
+                return  # a late word for a channel that we closed
+            channel = self.channels[0] = self.channelFactory(0, None, self)
+        if isinstance(event, wire.Content):
+            channel.on_return(event)
+        elif isinstance(event, wire.Method):
+            self._method(channel, event.method)
+
+    def _method(self, channel: Channel, command: Any) -> None:
+        message = _message(command)
+        if command.name == "Channel.CloseOk":
+            channel.close_agreed()
+        elif channel.closed and command.name != "Channel.Close":
+            pass  # a word that crossed our close
+        elif message.method.response:
+            channel.answered(message)
+        else:
+            self.delegate.dispatch(channel, message)
+
+    # -- IPushProducer: how the socket says that it does not drain -----------------------------
+
+    def pauseProducing(self) -> None:
+        self.writable = False
+
+    def resumeProducing(self) -> None:
+        self.writable = True
+        self.on_writable()
+
+    def stopProducing(self) -> None:
+        self.writable = False
+
+
+def _message(command: Any) -> Message:
+    klass = amqp_spec().classes.byid[command.index >> 16]
+    method = klass.methods.byid[command.index & 0xFFFF]
+    return Message(method, [getattr(command, name, None) for name in command.__slots__])
+
+
+class ConnectionFactory(Factory):
+    """Builds the one Connection of one attempt to connect."""
+
+    noisy = False
+
+    def __init__(self, clock: IReactorTime, parameters: Parameters, name: str) -> None:
+        self._build = lambda: Connection(clock, parameters, name)
+
+    def buildProtocol(self, addr: object) -> Connection:
+        return self._build()

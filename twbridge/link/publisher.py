@@ -1,0 +1,388 @@
+"""Publishing with confirms: one confirm channel per exchange, one bounded window."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail
+from twisted.python.failure import Failure
+
+from twbridge.errors import (
+    ChannelClosed,
+    ConfirmTimeout,
+    ConnectionClosed,
+    EncodeError,
+    LinkError,
+    Nacked,
+    NotReady,
+    OutcomeUnknown,
+    ProtocolClosed,
+    Unroutable,
+)
+from twbridge.link.connection import Channel, Connection
+from twbridge.wire import Confirm, Content, encode_properties, publish_frames
+
+#: Bytes of bodies that may wait to be sent; a publish past it fails at once.
+WAITING_MAX = 32 * 1024 * 1024
+
+
+class _Publish:
+    """One message on its way."""
+
+    __slots__ = (
+        "body",
+        "deadline",
+        "deferred",
+        "mandatory",
+        "message_id",
+        "raw_properties",
+        "returned",
+        "routing_key",
+    )
+
+    def __init__(
+        self,
+        routing_key: str,
+        raw_properties: bytes,
+        body: bytes,
+        mandatory: bool,
+        message_id: str,
+        deadline: float,
+    ) -> None:
+        self.routing_key = routing_key
+        self.raw_properties = raw_properties
+        self.body = body
+        self.mandatory = mandatory
+        self.message_id = message_id
+        self.deadline = deadline
+        self.returned: Unroutable | None = None
+        #: None once it is settled; its confirm may still be due.
+        self.deferred: Deferred[None] | None = Deferred()
+
+    def settle(self, error: LinkError | None) -> None:
+        deferred, self.deferred = self.deferred, None
+        if deferred is None:
+            return
+        if error is None:
+            deferred.callback(None)
+        else:
+            deferred.errback(Failure(error))
+
+
+class _Lane:
+    """The messages for one exchange: those that wait, and those the broker has not confirmed."""
+
+    __slots__ = ("channel", "exchange", "next_tag", "opening", "unconfirmed", "waiting")
+
+    def __init__(self, exchange: str) -> None:
+        self.exchange = exchange
+        self.channel: Channel | None = None
+        self.opening = False
+        self.next_tag = 1
+        self.waiting: deque[_Publish] = deque()
+        self.unconfirmed: dict[int, _Publish] = {}
+
+    @property
+    def idle(self) -> bool:
+        return not self.waiting and not self.unconfirmed and not self.opening
+
+
+class Publisher:
+    """Sends messages, and says what became of each.
+
+    Args:
+        seconds: the clock for deadlines.
+        timeout: seconds that a publish may take by default.
+        window: how many messages may be unconfirmed.
+        channels: how many exchanges keep a channel open when idle.
+        confirmations: False publishes without confirms: success then means "written".
+        on_pressure: called with True when publishers should pause, with False when they may go on.
+        on_return: called with each basic.return.
+    """
+
+    def __init__(
+        self,
+        seconds: Callable[[], float],
+        *,
+        timeout: float,
+        window: int,
+        channels: int,
+        confirmations: bool,
+        app_id: str,
+        on_pressure: Callable[[bool], object],
+        on_return: Callable[[Content], object],
+    ) -> None:
+        self.pressed = False
+        self.blocked = False
+        self.in_flight = 0
+        self.waiting = 0
+        self._waiting_bytes = 0
+        self._seconds = seconds
+        self._timeout = timeout
+        self._window = window
+        self._channels = channels
+        self._confirmations = confirmations
+        self._app_id = app_id
+        self._on_pressure = on_pressure
+        self._on_return = on_return
+        self._connection: Connection | None = None
+        self._lanes: OrderedDict[str, _Lane] = OrderedDict()
+        # A random prefix for the process and a counter: unique, and much cheaper than a uuid4 each.
+        self._id_prefix = uuid.uuid4().hex[:16]
+        self._id_count = 0
+
+    def publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        properties: Mapping[str, Any] | None,
+        mandatory: bool,
+        timeout: float | None,
+    ) -> Deferred[None]:
+        """See ``Link.publish``."""
+        self._id_count += 1
+        merged: dict[str, Any] = {
+            "delivery_mode": 2,
+            "message_id": f"{self._id_prefix}-{self._id_count:x}",
+            "timestamp": int(time.time()),
+            "app_id": self._app_id,
+        }
+        if properties:
+            merged.update(properties)
+        try:
+            raw = encode_properties(merged)
+            if len(routing_key) > 63 and len(routing_key.encode()) > 255:
+                raise EncodeError("the routing key is over 255 bytes")
+        except (EncodeError, UnicodeEncodeError) as error:
+            return fail(error if isinstance(error, EncodeError) else EncodeError(str(error)))
+        if self.waiting and self._waiting_bytes + len(body) > WAITING_MAX:
+            return fail(NotReady(f"over {WAITING_MAX} bytes wait to be published already"))
+        deadline = self._seconds() + (self._timeout if timeout is None else timeout)
+        message = _Publish(routing_key, raw, body, mandatory, merged["message_id"], deadline)
+        deferred = message.deferred
+        lane = self._lane(exchange)
+        if lane.channel is not None and not lane.waiting and self._free():
+            self._send(lane, lane.channel, message)
+        else:
+            lane.waiting.append(message)
+            self.waiting += 1
+            self._waiting_bytes += len(body)
+            self._open(lane)
+        if not self.pressed and (self.waiting or self.in_flight >= self._window):
+            self.pressed = True
+            self._on_pressure(True)
+        assert deferred is not None
+        return deferred
+
+    # -- the connection ---------------------------------------------------------------------
+
+    def attach(self, connection: Connection) -> None:
+        """There is a connection: what waits is sent."""
+        self._connection = connection
+        self.blocked = False
+        connection.on_writable = self.pump
+        self.pump()
+
+    def detach(self) -> None:
+        """The connection is gone. Its channels have failed what was on them already."""
+        self._connection = None
+        self.blocked = False
+
+    def block(self, blocked: bool) -> None:
+        """The broker takes no messages for now, or again."""
+        self.blocked = blocked
+        self.pump()
+
+    def pump(self) -> None:
+        """Send what may be sent."""
+        if self.waiting and self._connection is not None:
+            for lane in [lane for lane in self._lanes.values() if lane.waiting]:
+                if lane.channel is None:
+                    self._open(lane)
+                while lane.waiting and lane.channel is not None and self._free():
+                    message = self._next(lane)
+                    if message.deferred is not None:
+                        self._send(lane, lane.channel, message)
+        self._relieve()
+
+    def expire(self) -> None:
+        """Fail what is past its deadline. Called now and then, not for each message."""
+        now = self._seconds()
+        for lane in self._lanes.values():
+            for message in lane.unconfirmed.values():
+                if message.deferred is not None and message.deadline <= now:
+                    message.settle(ConfirmTimeout("no confirm in time"))
+            while lane.waiting and lane.waiting[0].deadline <= now:
+                self._next(lane).settle(NotReady("the link was not ready in time"))
+            for message in lane.waiting:
+                if message.deferred is not None and message.deadline <= now:
+                    message.settle(NotReady("the link was not ready in time"))
+        self._relieve()
+
+    def give_up(self, reason: str) -> None:
+        """Fail everything that is not settled."""
+        for lane in self._lanes.values():
+            for message in lane.unconfirmed.values():
+                message.settle(OutcomeUnknown(reason))
+            while lane.waiting:
+                self._next(lane).settle(NotReady(reason))
+        self._relieve()
+
+    # -- lanes --------------------------------------------------------------------------------
+
+    def _lane(self, exchange: str) -> _Lane:
+        lane = self._lanes.get(exchange)
+        if lane is None:
+            lane = self._lanes[exchange] = _Lane(exchange)
+            if len(self._lanes) > self._channels:
+                self._evict(lane)
+        else:
+            self._lanes.move_to_end(exchange)
+        return lane
+
+    def _evict(self, new: _Lane) -> None:
+        """Close the idle lane that was used least recently, if there is one."""
+        oldest = next(
+            (each for each in self._lanes.values() if each.idle and each is not new), None
+        )
+        if oldest is not None:
+            del self._lanes[oldest.exchange]
+            if oldest.channel is not None:
+                oldest.channel.close("idle")
+
+    def _open(self, lane: _Lane) -> None:
+        connection = self._connection
+        if connection is None or lane.opening or lane.channel is not None:
+            return
+        lane.opening = True
+        opened = Deferred.fromCoroutine(self._opened(lane, connection))
+        opened.addErrback(self._not_opened, lane)
+
+    async def _opened(self, lane: _Lane, connection: Connection) -> None:
+        channel = await connection.open_channel()
+        if lane.exchange:
+            # So that a missing exchange is known before anything is published to it.
+            await channel.exchange_declare(exchange=lane.exchange, passive=True)
+        if self._confirmations:
+            await channel.confirm_select()
+        lane.opening = False
+        lane.channel, lane.next_tag = channel, 1
+        channel.on_confirm = lambda confirm: self._confirmed(lane, confirm)
+        channel.on_return = lambda content: self._returned(lane, content)
+        channel.on_closed = lambda error: self._closed(lane, error)
+        self.pump()
+
+    def _not_opened(self, failure: Failure, lane: _Lane) -> None:
+        lane.opening = False
+        error = failure.value
+        if isinstance(error, ConnectionClosed):
+            return  # it waits for the next connection, or for its deadline
+        while lane.waiting:
+            self._next(lane).settle(
+                error if isinstance(error, LinkError) else NotReady("no channel could be opened")
+            )
+        self._relieve()
+        if not isinstance(error, LinkError):
+            failure.raiseException()
+
+    def _closed(self, lane: _Lane, error: ProtocolClosed) -> None:
+        """The broker closed the channel, or the connection is gone."""
+        lane.channel = None
+        unconfirmed, lane.unconfirmed = lane.unconfirmed, {}
+        self.in_flight -= len(unconfirmed)
+        # A single message in flight is the one that was refused; of several, nobody knows.
+        refused = isinstance(error, ChannelClosed) and len(unconfirmed) == 1
+        for message in unconfirmed.values():
+            message.settle(error if refused else OutcomeUnknown(str(error)))
+        self.pump()
+
+    # -- messages -----------------------------------------------------------------------------
+
+    def _free(self) -> bool:
+        connection = self._connection
+        return (
+            self.in_flight < self._window
+            and not self.blocked
+            and connection is not None
+            and connection.writable
+        )
+
+    def _next(self, lane: _Lane) -> _Publish:
+        message = lane.waiting.popleft()
+        self.waiting -= 1
+        self._waiting_bytes -= len(message.body)
+        return message
+
+    def _send(self, lane: _Lane, channel: Channel, message: _Publish) -> None:
+        connection = channel.client
+        try:
+            frames = publish_frames(
+                channel.id,
+                lane.exchange,
+                message.routing_key,
+                message.raw_properties,
+                message.body,
+                message.mandatory,
+                connection.frame_max,
+            )
+        except EncodeError:
+            deferred, message.deferred = message.deferred, None
+            if deferred is not None:
+                deferred.errback(Failure())
+            return
+        connection.write(frames)
+        if not self._confirmations:
+            message.settle(None)
+            return
+        message.body = b""  # written: it is the socket's now
+        lane.unconfirmed[lane.next_tag] = message
+        lane.next_tag += 1
+        self.in_flight += 1
+
+    def _confirmed(self, lane: _Lane, confirm: Confirm) -> None:
+        tag = confirm.delivery_tag
+        if not confirm.multiple:
+            message = lane.unconfirmed.pop(tag, None)
+            if message is not None:
+                self.in_flight -= 1
+                self._outcome(message, confirm.ack)
+        else:
+            tags = [each for each in lane.unconfirmed if each <= tag or not tag]
+            for each in tags:
+                self.in_flight -= 1
+                self._outcome(lane.unconfirmed.pop(each), confirm.ack)
+        if self.waiting:
+            self.pump()
+        elif self.pressed:
+            self._relieve()
+
+    def _outcome(self, message: _Publish, ack: bool) -> None:
+        if message.returned is not None:
+            message.settle(message.returned)
+        elif ack:
+            message.settle(None)
+        else:
+            message.settle(Nacked("the broker refused the message (basic.nack)"))
+
+    def _returned(self, lane: _Lane, content: Content) -> None:
+        """Returns come in publish order, each before its own ack."""
+        key, message_id = content.method.routing_key, content.properties.get("message_id")
+        for message in lane.unconfirmed.values():
+            if (
+                message.returned is None
+                and message.routing_key == key
+                and message.message_id == message_id
+            ):
+                message.returned = Unroutable(content.method.reply_code, content.method.reply_text)
+                break
+        self._on_return(content)
+
+    def _relieve(self) -> None:
+        if self.pressed and not self.waiting and self.in_flight <= self._window // 2:
+            self.pressed = False
+            self._on_pressure(False)

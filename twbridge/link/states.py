@@ -1,0 +1,144 @@
+"""The six states of the link, as a table.
+
+==========  ==========  ==========  ==========  ======  ========
+state       up          down        blocked     stop    finished
+==========  ==========  ==========  ==========  ======  ========
+idle        .           .           .           closed  .
+connecting  ready       (stays)     blocked     closing .
+ready       (stays)     connecting  blocked     closing .
+blocked     ready       connecting  (stays)     closing .
+closing     .           .           .           .       closed
+closed      .           .           .           .       .
+==========  ==========  ==========  ==========  ======  ========
+
+``start`` goes from idle and closed to connecting and does nothing elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from automat import TypeMachineBuilder
+
+
+class LinkState:
+    """What the machine keeps and whom it tells."""
+
+    def __init__(
+        self,
+        on_state: Callable[[str], object],
+        on_ready: Callable[[], object],
+        on_unavailable: Callable[[Exception], object],
+    ) -> None:
+        self.name = "idle"
+        self.description = "not started"
+        self._on_state = on_state
+        self._on_ready = on_ready
+        self._on_unavailable = on_unavailable
+
+    def enter(self, name: str, description: str) -> None:
+        """A new state."""
+        self.name, self.description = name, description
+        self._on_state(name)
+
+    def enter_ready(self) -> None:
+        """Usable, or usable again."""
+        self.enter("ready", "connected")
+        self._on_ready()
+
+    def leave_ready(self, name: str, reason: Exception) -> None:
+        """No longer usable."""
+        self.enter(name, str(reason))
+        self._on_unavailable(reason)
+
+
+class LinkInputs(Protocol):
+    """What happens to a link."""
+
+    def start(self) -> None:
+        """The owner wants it."""
+
+    def up(self) -> None:
+        """All connections are there, and the broker takes messages."""
+
+    def down(self, reason: Exception) -> None:
+        """A connection is lost, or an attempt failed."""
+
+    def blocked(self, reason: Exception) -> None:
+        """The broker takes no messages."""
+
+    def stop(self) -> None:
+        """The owner wants it no more."""
+
+    def finished(self) -> None:
+        """All is closed."""
+
+
+def _build() -> Callable[[LinkState], LinkInputs]:
+    builder = TypeMachineBuilder(LinkInputs, LinkState)
+    idle, connecting, ready = (builder.state(name) for name in ("idle", "connecting", "ready"))
+    blocked, closing, closed = (builder.state(name) for name in ("blocked", "closing", "closed"))
+
+    for state in (idle, closed):
+
+        @state.upon(LinkInputs.start).to(connecting)
+        def begin(_inputs: LinkInputs, core: LinkState) -> None:
+            core.enter("connecting", "connecting for the first time")
+
+    for state in (connecting, blocked):
+
+        @state.upon(LinkInputs.up).to(ready)
+        def become_ready(_inputs: LinkInputs, core: LinkState) -> None:
+            core.enter_ready()
+
+    @ready.upon(LinkInputs.down).to(connecting)
+    def lose(_inputs: LinkInputs, core: LinkState, reason: Exception) -> None:
+        core.leave_ready("connecting", reason)
+
+    @ready.upon(LinkInputs.blocked).to(blocked)
+    def block(_inputs: LinkInputs, core: LinkState, reason: Exception) -> None:
+        core.leave_ready("blocked", reason)
+
+    @blocked.upon(LinkInputs.down).to(connecting)
+    def lose_blocked(_inputs: LinkInputs, core: LinkState, reason: Exception) -> None:
+        core.enter("connecting", str(reason))
+
+    @connecting.upon(LinkInputs.blocked).to(blocked)
+    def block_early(_inputs: LinkInputs, core: LinkState, reason: Exception) -> None:
+        core.enter("blocked", str(reason))
+
+    @connecting.upon(LinkInputs.down).loop()
+    def fail_again(_inputs: LinkInputs, core: LinkState, reason: Exception) -> None:
+        core.description = str(reason)
+
+    @blocked.upon(LinkInputs.blocked).loop()
+    def stay_blocked(_inputs: LinkInputs, core: LinkState, reason: Exception) -> None:
+        core.description = str(reason)
+
+    for state in (connecting, ready, blocked):
+
+        @state.upon(LinkInputs.stop).to(closing)
+        def close(_inputs: LinkInputs, core: LinkState) -> None:
+            core.enter("closing", "closing")
+
+    @idle.upon(LinkInputs.stop).to(closed)
+    @closing.upon(LinkInputs.finished).to(closed)
+    def finish(_inputs: LinkInputs, core: LinkState) -> None:
+        core.enter("closed", "closed")
+
+    for state in (connecting, ready, blocked, closing):
+        state.upon(LinkInputs.start).loop().returns(None)
+    for state in (closing, closed):
+        state.upon(LinkInputs.stop).loop().returns(None)
+    for state in (idle, closing, closed):
+        state.upon(LinkInputs.up).loop().returns(None)
+        state.upon(LinkInputs.down).loop().returns(None)
+        state.upon(LinkInputs.blocked).loop().returns(None)
+    ready.upon(LinkInputs.up).loop().returns(None)
+    for state in (idle, connecting, ready, blocked, closed):
+        state.upon(LinkInputs.finished).loop().returns(None)
+    return builder.build()
+
+
+link_states = _build()
