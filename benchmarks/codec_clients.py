@@ -18,6 +18,7 @@ from txamqp.content import Content
 from txamqp.protocol import AMQClient
 from txamqp.spec import Field
 
+from twbridge.amqp import Link, Queue
 from twbridge.link.spec import amqp_spec
 from twbridge.link.uri import parse
 
@@ -62,7 +63,7 @@ class StockTxAmqp:
         if not len(properties):
             for position, (name, kind) in enumerate(_PROPERTIES):
                 properties.add(Field(name, position, kind, None))
-        client = AMQClient(TwistedDelegate(), where.vhost, spec)
+        client: Any = AMQClient(TwistedDelegate(), where.vhost, spec)
         self._client = client
         await connectProtocol(HostnameEndpoint(reactor, host, port), client)
         client.transport.setTcpNoDelay(True)
@@ -132,7 +133,8 @@ class PikaTwisted:
 
     def publish(self, body: bytes) -> Deferred[None]:
         """Publish without a confirm, as for txAMQP."""
-        return self._channel.basic_publish(EXCHANGE, KEY, body, self._properties)
+        published = self._channel.basic_publish(EXCHANGE, KEY, body, self._properties)
+        return cast("Deferred[None]", published)
 
     async def flush(self) -> None:
         """An answer on the channel comes after everything before it was read."""
@@ -157,8 +159,6 @@ class OurLink:
 
     async def connect(self, reactor: Any, url: str) -> None:
         """Start the link and wait until it is ready."""
-        from twbridge.amqp import Link
-
         self._link = Link(reactor, parse(url))
         ready: Deferred[None] = Deferred()
         self._link.on_ready(lambda: ready.callback(None))
@@ -167,8 +167,6 @@ class OurLink:
 
     async def consume(self, queue: str, callback: Callable[[object], None]) -> None:
         """Consume with a callback."""
-        from twbridge.amqp import Queue
-
         existing = Queue(queue, exclusive=False, auto_delete=False, passive=True)
         await self._link.consume(existing, callback, no_ack=True)
 

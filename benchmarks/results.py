@@ -174,8 +174,8 @@ def write_docs(results: Path, docs: Path, order: list[str]) -> None:
     _, _, after = rest.partition(END)
     present = [key for key in order if key in sections]
     where = {_where(machines[key]) for key in present}
-    tables = [*sorted(where), *(sections[key].markdown() for key in present)]
-    docs.write_text(f"{before}{BEGIN}\n\n{'\n'.join(tables)}\n{END}{after}")
+    tables = "\n".join([*sorted(where), *(sections[key].markdown() for key in present)])
+    docs.write_text(f"{before}{BEGIN}\n\n{tables}\n{END}{after}")
 
 
 def _where(machine: dict[str, str]) -> str:

@@ -87,7 +87,11 @@ def _running(command: list[str], directory: Path, log: Path) -> Iterator[subproc
     """Run a command with its output in a file; SIGTERM, then SIGKILL, at the end."""
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, cwd=directory, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+            command,
+            cwd=directory,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
         )
     try:
         yield process
@@ -102,7 +106,7 @@ def _running(command: list[str], directory: Path, log: Path) -> Iterator[subproc
 
 @contextmanager
 def node_bridge(broker: Broker, exchange: str = "bench.node") -> Iterator[Bridge]:
-    """The rival written with ``ws`` and ``amqplib`` (benchmarks/node), npm installs it if needed."""
+    """The rival written with ``ws`` and ``amqplib`` (benchmarks/node); npm installs its modules."""
     directory = HERE / "node"
     if not (directory / "node_modules").is_dir():
         subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=directory, check=True)
@@ -122,9 +126,7 @@ def twbridge(broker: Broker, exchange: str = "bench.twbridge") -> Iterator[Bridg
     twistd = shutil.which("twistd", path=str(Path(sys.executable).parent)) or "twistd"
     with _scratch() as scratch:
         config = scratch / "bench.toml"
-        config.write_text(
-            _TWBRIDGE_CONFIG.format(url=broker.url, port=port, exchange=exchange)
-        )
+        config.write_text(_TWBRIDGE_CONFIG.format(url=broker.url, port=port, exchange=exchange))
         command = [twistd, "--nodaemon", "--pidfile=", "twbridge", "--config", str(config)]
         log = scratch / "twbridge.log"
         with _running(command, HERE.parent, log) as process:
@@ -146,10 +148,7 @@ def _scratch() -> Iterator[Path]:
         yield Path(directory)
 
 
-
-def _until(
-    process: subprocess.Popen[bytes], log: Path, condition: Callable[[], bool]
-) -> None:
+def _until(process: subprocess.Popen[bytes], log: Path, condition: Callable[[], bool]) -> None:
     """Wait for a condition while a process starts.
 
     Raises:

@@ -141,9 +141,7 @@ def masked_text(payload: bytes) -> bytes:
     return head + key + masked
 
 
-def connect_many(
-    address: Address, count: int, subprotocol: str | None = None
-) -> Iterator[Client]:
+def connect_many(address: Address, count: int, subprotocol: str | None = None) -> Iterator[Client]:
     """Connect ``count`` clients one after the other, from as many local addresses as needed."""
     for index in range(count):
         source = f"127.0.0.{1 + index // _CLIENTS_PER_ADDRESS}"
