@@ -1,0 +1,187 @@
+"""The site of a listener: one request a connection, one set of headers, no version anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web import http, resource, server
+from twisted.web.iweb import IRequest
+
+from .files import CONTENT_SECURITY_POLICY, File, load
+
+_log = Logger()
+
+_HEADERS: Final = (
+    (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cache-control", b"no-cache"),
+)
+
+Answer = Callable[[], tuple[int, str]]
+"""A status and one line of text, asked for anew for each request."""
+
+
+class _Leaf(resource.Resource):
+    """Something that is read and has nothing below it."""
+
+    isLeaf = True
+    methods: tuple[bytes, ...] = (b"GET", b"HEAD")
+
+    def render(self, request: IRequest) -> bytes:
+        if request.postpath:
+            return _Line(404, "There is nothing here.").get(request)
+        if request.method not in self.methods:
+            request.setHeader(b"allow", b", ".join(self.methods))
+            return _Line(405, "This can only be read.").get(request)
+        return self.get(request)
+
+    def get(self, request: IRequest) -> bytes:
+        """The body of the answer."""
+        raise NotImplementedError
+
+
+class _Line(_Leaf):
+    """One line of plain text, always the same."""
+
+    def __init__(self, status: int, line: str, headers: Iterable[tuple[bytes, bytes]] = ()):
+        super().__init__()
+        self._status = status
+        self._body = f"{line}\n".encode()
+        self._headers = tuple(headers)
+
+    def get(self, request: IRequest) -> bytes:
+        request.setResponseCode(self._status)
+        request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+        for name, value in self._headers:
+            request.setHeader(name, value)
+        return self._body
+
+
+class _Live(_Leaf):
+    """One line of plain text, as of now; never cached."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__()
+        self._answer = answer
+
+    def get(self, request: IRequest) -> bytes:
+        request.setHeader(b"cache-control", b"no-store")
+        return _Line(*self._answer()).get(request)
+
+
+class _Static(_Leaf):
+    """A file; answered with 304 where the browser has it already."""
+
+    def __init__(self, file: File) -> None:
+        super().__init__()
+        self._file = file
+
+    def get(self, request: IRequest) -> bytes:
+        request.setHeader(b"content-type", self._file.content_type.encode())
+        if request.setETag(f'"{self._file.etag}"'.encode()) is http.CACHED:
+            return b""
+        return self._file.content
+
+
+class _Folder(resource.Resource):
+    """Resources by name; everything else is 404 in plain text."""
+
+    def __init__(self, children: dict[str, resource.Resource]) -> None:
+        super().__init__()
+        for name, child in children.items():
+            self.putChild(name.encode(), child)
+
+    def getChild(self, path: bytes, request: IRequest) -> resource.Resource:  # noqa: ARG002
+        leaf = _Line(404, "There is nothing here.")
+        request.postpath = []
+        return leaf
+
+    def render(self, request: IRequest) -> bytes:
+        return _Line(404, "There is nothing here.").get(request)
+
+
+class _Request(server.Request):
+    """A request whose answer says nothing of what made it."""
+
+    def setHeader(self, name: bytes | str, value: bytes | str) -> None:
+        if name not in (b"Server", b"server"):
+            super().setHeader(name, value)
+
+    def process(self) -> None:
+        for name, value in _HEADERS:
+            self.setHeader(name, value)
+        super().process()
+
+    def processingFailed(self, reason: Failure) -> Failure:
+        _log.failure("A request failed", failure=reason)
+        self.setResponseCode(500)
+        self.setHeader(b"content-type", b"text/plain; charset=utf-8")
+        self.write(b"Something went wrong inside the bridge.\n")
+        self.finish()
+        return reason
+
+
+class _Channel(http.HTTPChannel):
+    """A connection that ends after one request: only its head went through the door."""
+
+    def checkPersistence(self, request: http.Request, version: bytes) -> bool:  # noqa: ARG002
+        request.responseHeaders.setRawHeaders(b"connection", [b"close"])
+        return False
+
+
+class WebSite(server.Site):
+    """Serves the pages.
+
+    Args:
+        readiness: ready or not, and why; see `Readiness.answer`.
+        websocket_paths: where a plain request is told to upgrade.
+        clock: for the time-out of idle connections.
+        idle_seconds: how long a connection may send nothing of its request.
+    """
+
+    requestFactory = _Request
+
+    def __init__(
+        self,
+        readiness: Callable[[], tuple[bool, str]],
+        *,
+        websocket_paths: Iterable[str] = ("/ws",),
+        clock: IReactorTime,
+        idle_seconds: float = 15.0,
+    ) -> None:
+        statics = load()
+        page = _Static(statics["index.html"])
+        children: dict[str, resource.Resource] = {
+            "": page,
+            "static": _Folder({name: _Static(file) for name, file in statics.items()}),
+            "healthz": _Live(lambda: (200, "alive")),
+            "readyz": _Live(lambda: _status(*readiness())),
+        }
+        super().__init__(
+            _Folder(children), requestFactory=_Request, reactor=clock, timeout=idle_seconds
+        )
+        self._paths = frozenset(websocket_paths)
+        self._upgrade = _Line(426, "This is a WebSocket.", [(b"upgrade", b"websocket")])
+        self.protocol = _Channel
+
+    def getResourceFor(self, request: server.Request) -> resource.Resource:
+        if request.path.decode("latin-1") in self._paths:
+            request.postpath = []
+            return self._upgrade
+        return super().getResourceFor(request)
+
+    def log(self, request: http.Request) -> None:
+        """Access goes to the log at its lowest level: health checks come every second."""
+        _log.debug("{method} {status}", method=request.method, status=request.code)
+
+
+def _status(ready: bool, why: str) -> tuple[int, str]:
+    return (200 if ready else 503), why

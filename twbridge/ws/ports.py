@@ -1,0 +1,85 @@
+"""What a connection and the session on it know of each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from twbridge.dialects.interfaces import ICodec
+from twbridge.policy import Peer
+
+
+@dataclass(frozen=True)
+class SocketOptions:
+    """What one WebSocket may do, and how it is kept.
+
+    Attributes:
+        frame: bytes of one frame.
+        message: bytes of one message, after inflation.
+        fragments: frames of one message.
+        send_buffer: bytes that may wait for a peer that reads slowly.
+        ping_interval: seconds of silence after which a peer is pinged.
+        ping_timeout: seconds it has to answer.
+        close_timeout: seconds it has to close.
+        deflate: take compressed messages (permessage-deflate, RFC 7692). Ours are sent as they
+            are: one frame serves all.
+    """
+
+    frame: int = 1_048_576
+    message: int = 1_048_576
+    fragments: int = 1_000
+    send_buffer: int = 1_048_576
+    ping_interval: float = 25.0
+    ping_timeout: float = 20.0
+    close_timeout: float = 3.0
+    deflate: bool = False
+
+
+class ISession(Protocol):
+    """What lives on a connection."""
+
+    def opened(self) -> None:
+        """The connection is open."""
+
+    def received(self, payload: bytes, binary: bool, /) -> None:
+        """A message came."""
+
+    def overflowed(self) -> None:
+        """The peer reads too slowly: what waited for it is dropped. The connection is closed."""
+
+    def link_changed(self, state: str, /) -> None:
+        """The link is in another state."""
+
+    def lost(self) -> None:
+        """The connection is gone or going: nothing can be sent any more. Called once."""
+
+
+class Socket(Protocol):
+    """What a session has of its connection. None of it raises, whatever its state."""
+
+    send_frame: Callable[[bytes], None]
+    """Send frames that are ready for the socket (``frames.py``)."""
+
+    def send(self, payload: bytes, binary: bool) -> None:
+        """Send a message."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Close with a code and a reason; what waits for a slow reader is dropped."""
+
+    def pause_reading(self) -> None:
+        """Receive nothing more for now; the peer has to wait."""
+
+    def resume_reading(self) -> None:
+        """Receive again."""
+
+
+OpenSession = Callable[[Peer, ICodec, Socket], ISession]
+
+
+class Opening(NamedTuple):
+    """What was decided by the head of a request, before Autobahn got it."""
+
+    peer: Peer
+    codec: ICodec
+    subprotocol: str | None
