@@ -1,0 +1,146 @@
+"""The methods of the classes basic, confirm, tx and channel.flow, on the embedded broker
+(sans-I/O). As in ``topology_methods.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pamqp import base, commands
+
+from twbridge import wire
+from twbridge.broker import refusals
+from twbridge.broker.channel import Channel
+from twbridge.broker.consumers import Consumer, Held
+from twbridge.broker.publishing import Confirms, received
+from twbridge.broker.vhost import random_name
+
+__all__ = ["METHODS", "publish"]
+
+
+def publish(channel: Channel, content: wire.Content) -> None:
+    """basic.publish with its content: route, return what is mandatory and has no way, confirm."""
+    method = content.method
+    exchange = channel.vhost.exchange(method.exchange)
+    if exchange.internal:
+        raise refusals.access_refused(
+            f"cannot publish to internal exchange '{method.exchange}' in vhost '/'"
+        )
+    if method.immediate:
+        raise refusals.not_implemented("immediate=true")
+    message, more_keys = received(content, channel.owner.user)
+    outcome = channel.vhost.publish(exchange, message, more_keys)
+    if method.mandatory and not outcome.routed:
+        channel.send_content(
+            commands.Basic.Return(312, "NO_ROUTE", message.exchange, message.routing_key),
+            message.raw_properties,
+            message.body,
+        )
+    if channel.confirms is not None:
+        channel.confirms.add(not outcome.refused)
+
+
+def _qos(channel: Channel, method: commands.Basic.Qos) -> None:
+    if method.prefetch_size:
+        raise refusals.not_implemented(f"prefetch_size!=0 ({method.prefetch_size})")
+    if method.global_:
+        channel.shared_prefetch = method.prefetch_count
+    else:
+        channel.prefetch = method.prefetch_count
+    channel.send(commands.Basic.QosOk())
+    channel.drain()
+
+
+def _consume(channel: Channel, method: commands.Basic.Consume) -> None:
+    tag = method.consumer_tag or random_name("amq.ctag")
+    if tag in channel.consumers:
+        raise refusals.hard(530, f"attempt to reuse consumer tag '{tag}'")
+    queue = channel.queue(method.queue)
+    if "x-priority" in (method.arguments or {}):
+        raise refusals.precondition_failed(
+            "the embedded broker does not support the consumer argument 'x-priority'"
+        )
+    if queue.exclusive or (method.exclusive and queue.consumers):
+        raise refusals.in_exclusive_use(queue.name)
+    consumer = Consumer(channel, queue, tag, no_ack=method.no_ack, prefetch=channel.prefetch)
+    channel.consumers[tag] = consumer
+    queue.add_consumer(consumer, method.exclusive)
+    channel.answer(method, commands.Basic.ConsumeOk(tag))
+    queue.drain()
+
+
+def _cancel(channel: Channel, method: commands.Basic.Cancel) -> None:
+    tag = method.consumer_tag or ""
+    channel.cancel(tag)
+    channel.answer(method, commands.Basic.CancelOk(tag))
+
+
+def _get(channel: Channel, method: commands.Basic.Get) -> None:
+    queue = channel.queue(method.queue)
+    entry = queue.get()
+    if entry is None:
+        channel.send(commands.Basic.GetEmpty())
+        return
+    tag = channel.unacknowledged.next_tag()
+    message = entry.message
+    if method.no_ack:
+        queue.settle(entry)
+    else:
+        channel.unacknowledged.add(tag, Held(entry, queue, None))
+    channel.send_content(
+        commands.Basic.GetOk(
+            tag, entry.redelivered, message.exchange, message.routing_key, len(queue)
+        ),
+        message.raw_properties,
+        message.body,
+    )
+
+
+def _reject(channel: Channel, method: commands.Basic.Reject) -> None:
+    channel.settle(method.delivery_tag or 0, False, method.requeue)
+
+
+def _recover(channel: Channel, method: commands.Basic.Recover) -> None:
+    if not method.requeue:
+        raise refusals.not_implemented("requeue=false")
+    channel.send(commands.Basic.RecoverOk())
+    channel.requeue(channel.unacknowledged.take_all())
+
+
+def _recover_async(channel: Channel, method: commands.Basic.RecoverAsync) -> None:
+    if not method.requeue:
+        raise refusals.not_implemented("requeue=false")
+    channel.requeue(channel.unacknowledged.take_all())
+
+
+def _confirm_select(channel: Channel, method: commands.Confirm.Select) -> None:
+    if channel.confirms is None:
+        channel.confirms = Confirms(channel.number)
+    channel.answer(method, commands.Confirm.SelectOk())
+
+
+def _transaction(_channel: Channel, _method: base.Frame) -> None:
+    raise refusals.not_implemented("the embedded broker has no transactions")
+
+
+def _flow(channel: Channel, method: commands.Channel.Flow) -> None:
+    if not method.active:
+        raise refusals.not_implemented("active=false")
+    channel.send(commands.Channel.FlowOk(True))
+
+
+METHODS: Mapping[type[base.Frame], Callable[[Channel, Any], None]] = {
+    commands.Basic.Qos: _qos,
+    commands.Basic.Consume: _consume,
+    commands.Basic.Cancel: _cancel,
+    commands.Basic.Get: _get,
+    commands.Basic.Reject: _reject,
+    commands.Basic.Recover: _recover,
+    commands.Basic.RecoverAsync: _recover_async,
+    commands.Confirm.Select: _confirm_select,
+    commands.Tx.Select: _transaction,
+    commands.Tx.Commit: _transaction,
+    commands.Tx.Rollback: _transaction,
+    commands.Channel.Flow: _flow,
+}

@@ -1,0 +1,97 @@
+"""What a publish must fulfil, and the confirms that answer it (sans-I/O).
+
+Source: https://www.rabbitmq.com/confirms.html, /sender-selected.html, /validated-user-id.html.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from twbridge import wire
+from twbridge.broker import refusals
+from twbridge.broker.messages import Message
+
+__all__ = ["Confirms", "received"]
+
+
+def received(content: wire.Content, user: str) -> tuple[Message, list[str]]:
+    """Check a basic.publish with its content.
+
+    Args:
+        user: who is logged in; ``user_id`` must be that or absent.
+
+    Returns:
+        The message without its ``BCC`` header, and the routing keys of ``CC`` and ``BCC``.
+
+    Raises:
+        ChannelClosed: 406, a property that RabbitMQ refuses.
+        FrameError: the properties are malformed.
+    """
+    properties = content.properties
+    _check(properties, user)
+    headers: Mapping[str, Any] = properties.get("headers", {})
+    keys = _more_keys(headers, "CC") + _more_keys(headers, "BCC")
+    raw = content.raw_properties
+    if "BCC" in headers:
+        headers = {key: value for key, value in headers.items() if key != "BCC"}
+        raw = wire.encode_properties({**properties, "headers": dict(headers)})
+    method = content.method
+    return Message(method.exchange, method.routing_key, raw, content.body, headers), keys
+
+
+def _check(properties: wire.Properties, user: str) -> None:
+    owner = properties.get("user_id", user)
+    if owner != user:
+        raise refusals.precondition_failed(
+            f"user_id property set to '{owner}' but authenticated user was '{user}'"
+        )
+    expiration = properties.get("expiration", "0")
+    if not (expiration.isascii() and expiration.isdigit()):
+        raise refusals.precondition_failed(f"invalid expiration '{expiration}': no_integer")
+    if properties.get("reply_to") == "amq.rabbitmq.reply-to":
+        raise refusals.precondition_failed("fast reply consumer does not exist")
+    mode = properties.get("delivery_mode", 1)
+    if mode not in (1, 2):
+        raise refusals.precondition_failed(f"invalid message: {{delivery_mode_unknown,{mode}}}")
+
+
+def _more_keys(headers: Mapping[str, Any], name: str) -> list[str]:
+    keys = headers.get(name, [])
+    if not isinstance(keys, list):
+        raise refusals.precondition_failed(
+            f'invalid message: {{unacceptable_type_in_header,"{name}",{refusals.type_name(keys)}}}'
+        )
+    return [key for key in keys if isinstance(key, str)]
+
+
+class Confirms:
+    """The answers to the publishes of one channel in confirm mode, gathered and sent together."""
+
+    def __init__(self, channel: int) -> None:
+        self._channel = channel
+        self._last_tag = 0
+        self._waiting: list[tuple[int, bool]] = []
+
+    def add(self, ok: bool) -> None:
+        """The next publish was taken, or refused."""
+        self._last_tag += 1
+        self._waiting.append((self._last_tag, ok))
+
+    def frames(self) -> bytes:
+        """The acks and nacks since the last call: a run of either is one frame."""
+        parts = []
+        last = len(self._waiting) - 1
+        run = 0
+        for index, (tag, ok) in enumerate(self._waiting):
+            run += 1
+            if index == last or self._waiting[index + 1][1] is not ok:
+                frame = wire.ack_frame if ok else _nack
+                parts.append(frame(self._channel, tag, run > 1))
+                run = 0
+        self._waiting.clear()
+        return b"".join(parts)
+
+
+def _nack(channel: int, tag: int, multiple: bool) -> bytes:
+    return wire.nack_frame(channel, tag, multiple, requeue=False)
