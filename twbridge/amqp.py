@@ -35,7 +35,7 @@ from twbridge.link.endpoints import endpoint
 from twbridge.link.line import Line, Retry
 from twbridge.link.publisher import Publisher
 from twbridge.link.sidechannel import SideChannel
-from twbridge.link.states import LinkState, link_states
+from twbridge.link.states import LinkState, Listeners, link_states
 from twbridge.link.topology import Exchange, Queue
 from twbridge.link.uri import Parameters, parse
 from twbridge.wire import Content, Delivery
@@ -76,25 +76,6 @@ class LinkOptions:
     name: str = "twbridge"
 
 
-class _Listeners:
-    """Callbacks of one kind; one that fails is logged and stops no other."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._callbacks: list[Callable[..., object]] = []
-
-    def add(self, callback: Callable[..., object]) -> Callable[[], None]:
-        self._callbacks.append(callback)
-        return lambda: self._callbacks.remove(callback) if callback in self._callbacks else None
-
-    def __call__(self, *args: object) -> None:
-        for callback in list(self._callbacks):
-            try:
-                callback(*args)
-            except Exception:
-                _log.failure("A listener on {name} failed", name=self._name)
-
-
 class Link:
     """The way to the broker, with a contract (docs/link.md).
 
@@ -119,11 +100,11 @@ class Link:
         self._clock = reactor
         self._connect = connect or (lambda *host: endpoint(reactor, *host))
         self._random = random
-        self._ready = _Listeners("on_ready")
-        self._unavailable = _Listeners("on_unavailable")
-        self._return = _Listeners("on_return")
-        self._state = _Listeners("on_state")
-        self._pressure = _Listeners("on_pressure")
+        self._ready = Listeners("on_ready")
+        self._unavailable = Listeners("on_unavailable")
+        self._return = Listeners("on_return")
+        self._state = Listeners("on_state")
+        self._pressure = Listeners("on_pressure")
         self._states = LinkState(self._state, self._ready, self._unavailable)
         self._machine = link_states(self._states)
         self._publisher = Publisher(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
 from twbridge.errors import EncodeError, FrameError
@@ -65,7 +65,6 @@ _PROPERTIES = (
     ("cluster_id", _SHORT),
 )
 _FLAGS = {name: (0x8000 >> index, kind) for index, (name, kind) in enumerate(_PROPERTIES)}
-_ORDER = {name: index for index, (name, _) in enumerate(_PROPERTIES)}
 
 
 def encode_properties(properties: Mapping[str, Any]) -> bytes:
@@ -74,35 +73,36 @@ def encode_properties(properties: Mapping[str, Any]) -> bytes:
     Raises:
         EncodeError: an unknown property, or a value of the wrong type or range; it is named.
     """
-    flags = 0
+    flags = known = 0
     values = [b""]
-    try:
-        for name in sorted(properties, key=_ORDER.__getitem__):
-            value = properties[name]
-            if value is None:
-                continue
-            flag, kind = _FLAGS[name]
-            flags |= flag
-            values.append(_encode_property(name, kind, value))
-    except KeyError as error:
-        raise EncodeError(f"there is no message property {error}") from None
+    for name, flag, encode, kind in _IN_ORDER:
+        if name not in properties:
+            continue
+        known += 1
+        value = properties[name]
+        if value is None:
+            continue
+        flags |= flag
+        try:
+            values.append(encode(value, name))
+        except EncodeError:
+            raise
+        except (AttributeError, TypeError, ValueError, OverflowError):
+            raise EncodeError(f"{name} must be {kind}") from None
+    if known != len(properties):
+        unknown = next(name for name in properties if name not in _FLAGS)
+        raise EncodeError(f"there is no message property {unknown!r}")
     values[0] = flags.to_bytes(2, "big")
     return b"".join(values)
 
 
-def _encode_property(name: str, kind: str, value: Any) -> bytes:
-    try:
-        if kind is _SHORT:
-            return short(value, name)
-        if kind is _OCTET:
-            return bytes((value,))
-        if kind is _TIME:
-            return int(value).to_bytes(8, "big")
-        return encode_table(value)
-    except (AttributeError, TypeError, ValueError, OverflowError) as error:
-        if isinstance(error, EncodeError):
-            raise
-        raise EncodeError(f"{name} must be {kind}") from None
+_ENCODERS: dict[str, Callable[[Any, str], bytes]] = {
+    _SHORT: short,
+    _TABLE: lambda value, _name: encode_table(value),
+    _OCTET: lambda value, _name: bytes((value,)),
+    _TIME: lambda value, _name: int(value).to_bytes(8, "big"),
+}
+_IN_ORDER = [(name, flag, _ENCODERS[kind], kind) for name, (flag, kind) in _FLAGS.items()]
 
 
 def decode_properties(raw: bytes) -> Properties:

@@ -1,19 +1,18 @@
-"""One AMQP connection: txAMQP's client, channel, delegate and factory over the codec of ``wire``.
+"""One AMQP connection: txAMQP's client, delegate and factory over the codec of ``wire``.
 
 What is used of txAMQP: the life cycle and the login of ``AMQClient``, the callbacks of
 ``TwistedDelegate``, the generated channel methods. What is replaced: encoding and decoding,
 consumer queues, heartbeat timers and back-pressure (docs/txamqp.md says why, trap by trap).
-This module and ``spec.py`` are the only importers of txAMQP.
+This module, ``channel.py`` and ``spec.py`` are the only importers of txAMQP.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pamqp import commands
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.task import LoopingCall
@@ -21,11 +20,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from txamqp.client import Closed, TwistedDelegate
 from txamqp.message import Message
-from txamqp.protocol import AMQChannel, AMQClient
+from txamqp.protocol import AMQClient
 from zope.interface import implementer
 
 from twbridge import __version__, wire
 from twbridge.errors import ChannelClosed, ConnectionClosed, FrameError, ProtocolClosed
+from twbridge.link.channel import Channel, ignore
 from twbridge.link.spec import amqp_spec
 from twbridge.link.uri import Parameters
 from twbridge.properties import short
@@ -46,109 +46,6 @@ CAPABILITIES = (
     "authentication_failure_close",
     "exchange_exchange_bindings",
 )
-
-
-class Channel(AMQChannel):
-    """A channel. Its generated methods give a Deferred of txAMQP's Message.
-
-    Attributes:
-        on_closed: called once with the error when the channel is gone for any reason but our own
-            close.
-        on_confirm: called for each basic.ack and basic.nack of the broker.
-        on_return: called for each basic.return.
-        on_cancel: called with the consumer tag when the broker ends a consumer.
-        consumers: consumer tag -> what is called for each of its deliveries.
-    """
-
-    def __init__(self, id: int, outgoing: object, client: Connection) -> None:
-        # Not AMQChannel's: its queues would fetch the global reactor.
-        self.id = id
-        self.client = client
-        self.closed = False
-        self.reason: ProtocolClosed | None = None
-        self.consumers: dict[str, Callable[[wire.Delivery], object]] = {}
-        self.on_confirm: Callable[[wire.Confirm], object] = _ignore
-        self.on_return: Callable[[wire.Content], object] = _ignore
-        self.on_closed: Callable[[ProtocolClosed], object] = _ignore
-        self.on_cancel: Callable[[str], object] = _ignore
-        self._unanswered: deque[tuple[Deferred[Any], Any]] = deque()
-        self._close_waits: Deferred[None] | None = None
-
-    def invoke(self, method: Any, args: tuple[Any, ...], content: object = None) -> Deferred[Any]:
-        """Send a method. The Deferred fires with the answer, or at once where there is none.
-
-        It fails with ChannelClosed or ConnectionClosed when the broker closes instead. To cancel
-        it closes the channel, because an answer that comes later could not be told apart.
-
-        Raises:
-            EncodeError: an argument that can't be encoded; nothing was sent.
-        """
-        if self.closed:
-            return fail(self.reason or ChannelClosed(0, "the channel is closed"))
-        kind: Any = commands.INDEX_MAPPING[method.klass.id << 16 | method.id]
-        command = kind.__new__(kind)
-        for name, value in zip(kind.__slots__, args, strict=True):
-            setattr(command, name, value)
-        self.client.write(wire.method_frame(self.id, command))
-        if not method.responses or getattr(command, "nowait", False):
-            return succeed(None)
-        answer: Deferred[Any] = Deferred(self._cancelled)
-        self._unanswered.append((answer, method))
-        return answer
-
-    if TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            """The methods that txAMQP generates from the spec: ``queue_declare`` and the like."""
-
-    def answered(self, message: Message) -> None:
-        """The broker answered the oldest method that waits."""
-        if not self._unanswered:
-            raise FrameError(503, f"{message.method} answers nothing")
-        answer, method = self._unanswered.popleft()
-        if message.method not in method.responses:
-            raise FrameError(503, f"{message.method} does not answer {method}")
-        if not answer.called:
-            answer.callback(message)
-
-    def _cancelled(self, _answer: Deferred[Any]) -> None:
-        self.close("a call was cancelled")
-
-    def close(self, reason: object = "closed") -> Deferred[None]:
-        """Close the channel; fires when the broker has agreed and the id is free again."""
-        if self.closed:
-            return succeed(None)
-        self._close_waits = Deferred()
-        self.client.write(
-            wire.method_frame(self.id, commands.Channel.Close(200, str(reason), 0, 0))
-        )
-        self.settle(ChannelClosed(0, str(reason)), told=False)
-        return self._close_waits
-
-    def close_agreed(self) -> None:
-        """The broker answered our close, or the connection is gone: the id is free again."""
-        self.client.forget(self)
-        waits, self._close_waits = self._close_waits, None
-        if waits is not None:
-            waits.callback(None)
-
-    def settle(self, error: ProtocolClosed, told: bool = True) -> None:
-        """The channel is gone: fail what waits for an answer, and tell the owner."""
-        waiting, self._unanswered = self._unanswered, deque()
-        already, self.closed = self.closed, True
-        self.reason = self.reason or error
-        self.consumers = {}
-        self.on_confirm = self.on_return = self.on_cancel = _ignore
-        for answer, _ in waiting:
-            if not answer.called:
-                answer.errback(error)
-        if told and not already:
-            on_closed, self.on_closed = self.on_closed, _ignore
-            on_closed(error)
-
-
-def _ignore(_: object) -> None:
-    pass
 
 
 class Delegate(TwistedDelegate):
@@ -235,15 +132,15 @@ class Connection(AMQClient):
     transport: Any
 
     def __init__(self, clock: IReactorTime, parameters: Parameters, name: str) -> None:
-        super().__init__(Delegate(), parameters.vhost, amqp_spec(), clock=clock)
+        super().__init__(Delegate(), parameters.vhost, amqp_spec(), clock=clock)  # type: ignore[no-untyped-call]
         self.parameters = parameters
         self.name = name
         self.frame_max, self.channel_max = FRAME_MAX, 2047
         self.heartbeatInterval = parameters.heartbeat
         self.writable = True
-        self.on_blocked: Callable[[str | None], object] = _ignore
+        self.on_blocked: Callable[[str | None], object] = ignore
         self.on_writable: Callable[[], object] = lambda: None
-        self.on_lost: Callable[[ConnectionClosed], object] = _ignore
+        self.on_lost: Callable[[ConnectionClosed], object] = ignore
         self.lost: ConnectionClosed | None = None
         self._reader = wire.FrameReader()
         self._idle_in = 0
@@ -328,7 +225,7 @@ class Connection(AMQClient):
         for channel in list(self.channels.values()):
             channel.settle(error)
             channel.close_agreed()
-        on_lost, self.on_lost = self.on_lost, _ignore
+        on_lost, self.on_lost = self.on_lost, ignore
         on_lost(error)
         if abort:
             self.transport.abortConnection()
@@ -464,4 +361,4 @@ class ConnectionFactory(Factory):
         self._build = lambda: Connection(clock, parameters, name)
 
     def buildProtocol(self, addr: object) -> Connection:
-        return self._build()
+        return self._build()  # type: ignore[no-untyped-call]

@@ -11,7 +11,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from twbridge.errors import ChannelClosed, ConnectionClosed, NotReady, ProtocolClosed
-from twbridge.link.connection import Channel, Connection
+from twbridge.link.channel import Channel
+from twbridge.link.connection import Connection
 from twbridge.link.sidechannel import SideChannel
 from twbridge.link.topology import Queue
 from twbridge.wire import Delivery, ack_frame, nack_frame

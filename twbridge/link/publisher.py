@@ -23,7 +23,8 @@ from twbridge.errors import (
     ProtocolClosed,
     Unroutable,
 )
-from twbridge.link.connection import Channel, Connection
+from twbridge.link.channel import Channel
+from twbridge.link.connection import Connection
 from twbridge.wire import Confirm, Content, encode_properties, publish_frames
 
 #: Bytes of bodies that may wait to be sent; a publish past it fails at once.

@@ -10,7 +10,8 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from twbridge.errors import ChannelClosed, EncodeError, ProtocolClosed
-from twbridge.link.connection import Channel, Connection
+from twbridge.link.channel import Channel
+from twbridge.link.connection import Connection
 
 Call = Callable[[Channel], "Deferred[Any]"]
 

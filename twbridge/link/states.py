@@ -20,6 +20,28 @@ from collections.abc import Callable
 from typing import Protocol
 
 from automat import TypeMachineBuilder
+from twisted.logger import Logger
+
+_log = Logger()
+
+
+class Listeners:
+    """Callbacks of one kind; one that fails is logged and stops no other."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._callbacks: list[Callable[..., object]] = []
+
+    def add(self, callback: Callable[..., object]) -> Callable[[], None]:
+        self._callbacks.append(callback)
+        return lambda: self._callbacks.remove(callback) if callback in self._callbacks else None
+
+    def __call__(self, *args: object) -> None:
+        for callback in list(self._callbacks):
+            try:
+                callback(*args)
+            except Exception:
+                _log.failure("A listener on {name} failed", name=self._name)
 
 
 class LinkState:
