@@ -42,6 +42,8 @@ def short(value: str, what: str) -> bytes:
         data = value.encode()
     except UnicodeEncodeError:
         raise EncodeError(f"the {what} is not valid Unicode") from None
+    except AttributeError:
+        raise EncodeError(f"{what} must be a string") from None
     if len(data) > 255:
         raise EncodeError(f"the {what} is over 255 bytes")
     return b"%c%b" % (len(data), data)

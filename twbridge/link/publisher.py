@@ -25,10 +25,13 @@ from twbridge.errors import (
 )
 from twbridge.link.channel import Channel
 from twbridge.link.connection import Connection
+from twbridge.properties import short
 from twbridge.wire import Confirm, Content, encode_properties, publish_frames
 
 #: Bytes of bodies that may wait to be sent; a publish past it fails at once.
 WAITING_MAX = 32 * 1024 * 1024
+
+_ONLY_TYPE = {"content_type"}
 
 
 class _Publish:
@@ -77,12 +80,22 @@ class _Publish:
 class _Lane:
     """The messages for one exchange: those that wait, and those the broker has not confirmed."""
 
-    __slots__ = ("channel", "exchange", "next_tag", "opening", "unconfirmed", "waiting")
+    __slots__ = (
+        "channel",
+        "exchange",
+        "first_tag",
+        "next_tag",
+        "opening",
+        "unconfirmed",
+        "waiting",
+    )
 
     def __init__(self, exchange: str) -> None:
         self.exchange = exchange
         self.channel: Channel | None = None
         self.opening = False
+        #: No tag below it is unconfirmed.
+        self.first_tag = 1
         self.next_tag = 1
         self.waiting: deque[_Publish] = deque()
         self.unconfirmed: dict[int, _Publish] = {}
@@ -128,6 +141,7 @@ class Publisher:
         self._channels = channels
         self._confirmations = confirmations
         self._app_id = app_id
+        self._app_id_raw = short(app_id, "app_id")
         self._on_pressure = on_pressure
         self._on_return = on_return
         self._connection: Connection | None = None
@@ -146,25 +160,15 @@ class Publisher:
         timeout: float | None,
     ) -> Deferred[None]:
         """See ``Link.publish``."""
-        self._id_count += 1
-        merged: dict[str, Any] = {
-            "delivery_mode": 2,
-            "message_id": f"{self._id_prefix}-{self._id_count:x}",
-            "timestamp": int(time.time()),
-            "app_id": self._app_id,
-        }
-        if properties:
-            merged.update(properties)
         try:
-            raw = encode_properties(merged)
-            if len(routing_key) > 63 and len(routing_key.encode()) > 255:
-                raise EncodeError("the routing key is over 255 bytes")
-        except (EncodeError, UnicodeEncodeError) as error:
-            return fail(error if isinstance(error, EncodeError) else EncodeError(str(error)))
+            message_id, raw = self._properties(properties or {})
+            short(routing_key, "routing key")
+        except EncodeError as error:
+            return fail(error)
         if self.waiting and self._waiting_bytes + len(body) > WAITING_MAX:
             return fail(NotReady(f"over {WAITING_MAX} bytes wait to be published already"))
         deadline = self._seconds() + (self._timeout if timeout is None else timeout)
-        message = _Publish(routing_key, raw, body, mandatory, merged["message_id"], deadline)
+        message = _Publish(routing_key, raw, body, mandatory, message_id, deadline)
         deferred = message.deferred
         lane = self._lane(exchange)
         if lane.channel is not None and not lane.waiting and self._free():
@@ -179,6 +183,34 @@ class Publisher:
             self._on_pressure(True)
         assert deferred is not None
         return deferred
+
+    def _properties(self, given: Mapping[str, Any]) -> tuple[str, bytes]:
+        """The message id, and the encoded properties with our defaults under the given ones."""
+        self._id_count += 1
+        message_id = f"{self._id_prefix}-{self._id_count:x}"
+        now = int(time.time())
+        if not given or given.keys() == _ONLY_TYPE:
+            # Most messages: no table to walk through, 2 of 6 microseconds saved.
+            flags, kind = b"\x10\xc8", b""
+            if given:
+                flags, kind = b"\x90\xc8", short(given["content_type"], "content_type")
+            identity = short(message_id, "message_id")
+            seconds = now.to_bytes(8, "big")
+            return message_id, b"%b%b\x02%b%b%b" % (
+                flags,
+                kind,
+                identity,
+                seconds,
+                self._app_id_raw,
+            )
+        merged: dict[str, Any] = {
+            "delivery_mode": 2,
+            "message_id": message_id,
+            "timestamp": now,
+            "app_id": self._app_id,
+        }
+        merged.update(given)
+        return merged["message_id"], encode_properties(merged)
 
     # -- the connection ---------------------------------------------------------------------
 
@@ -272,7 +304,7 @@ class Publisher:
         if self._confirmations:
             await channel.confirm_select()
         lane.opening = False
-        lane.channel, lane.next_tag = channel, 1
+        lane.channel, lane.first_tag, lane.next_tag = channel, 1, 1
         channel.on_confirm = lambda confirm: self._confirmed(lane, confirm)
         channel.on_return = lambda content: self._returned(lane, content)
         channel.on_closed = lambda error: self._closed(lane, error)
@@ -353,10 +385,13 @@ class Publisher:
                 self.in_flight -= 1
                 self._outcome(message, confirm.ack)
         else:
-            tags = [each for each in lane.unconfirmed if each <= tag or not tag]
-            for each in tags:
-                self.in_flight -= 1
-                self._outcome(lane.unconfirmed.pop(each), confirm.ack)
+            last = tag or lane.next_tag - 1  # 0 means all so far
+            for each in range(lane.first_tag, last + 1):
+                message = lane.unconfirmed.pop(each, None)
+                if message is not None:
+                    self.in_flight -= 1
+                    self._outcome(message, confirm.ack)
+            lane.first_tag = last + 1
         if self.waiting:
             self.pump()
         elif self.pressed:
