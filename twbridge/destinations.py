@@ -1,4 +1,6 @@
-"""The address grammar: ``/exchange/<exchange>[/<key>]``, ``/topic/<key>``, ``/queue/<name>`` (pure).
+"""The address grammar: ``/exchange/<exchange>[/<key>]``, ``/topic/<key>``, ``/queue/<name>``.
+
+Pure: no I/O, no state but a bounded cache.
 
 It is the grammar of RabbitMQ's STOMP adapter. Segments are percent-encoded UTF-8; a missing key of
 ``/exchange`` is the empty key. Names and keys take 255 bytes at most, AMQP's limit.

@@ -29,7 +29,7 @@ class Outbox:
     """The way out to one socket; the push producer that its transport pauses and resumes.
 
     While the transport takes data, frames go straight through. While it is paused they wait here,
-    in order. Past ``limit`` bytes waiting, all of them are dropped, ``on_overflow`` is called, once,
+    in order. Past ``limit`` bytes waiting, all are dropped, ``on_overflow`` is called, once,
     and nothing is taken any more: the owner closes the connection (1013).
 
     Args:

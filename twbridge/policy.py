@@ -35,10 +35,10 @@ class RuleLike(Protocol):
     """An ``[[allow]]`` table of the settings."""
 
     @property
-    def operation(self) -> str: ...  # noqa: D102
+    def operation(self) -> str: ...
 
     @property
-    def destination(self) -> str: ...  # noqa: D102
+    def destination(self) -> str: ...
 
 
 class Peer:

@@ -1,379 +1,360 @@
-"""Where settings come from: flags over the environment over a TOML file over the defaults.
+"""The broker queues of the hub, and what waits for them (sans-I/O).
 
-The environment has a variable for every key, ``TWBRIDGE_<SECTION>_<KEY>``, and under those the
-names that other AMQP programs use: ``AMQP_URL``, ``RABBITMQ_TIMEOUT``. An empty variable is not
-set. The broker is one decision: the first source that names a URL, a file with one, or the
-embedded broker decides, and what others say of the three is not used.
-
-All mistakes are found at once, and each is one line with the key, where it was set, and the
-nearest known key where it is unknown. No line holds the value of a secret.
+A source is one exclusive, server-named queue. The link declares it again after a reconnect, with
+its bindings; a source steps in where that is not enough: when the broker took the queue away, or
+refused a binding.
 """
 
 from __future__ import annotations
 
-import difflib
-import json
-import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
-from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from twbridge import listeners
-from twbridge import settings as tree
-from twbridge.errors import SettingsError
-from twbridge.link import endpoints
+from twbridge.destinations import Destination
+from twbridge.errors import ChannelClosed, Conflict, EncodeError, NotReady, TwbridgeError
+from twbridge.fanout import Fanout, Subscriber
+from twbridge.link.topology import Queue
+from twbridge.wire import Delivery
 
-Key = tuple[str, ...]
+__all__ = ["UP", "Consumer", "ConsumingLink", "Owner", "Source"]
 
-PREFIX = "TWBRIDGE_"
-FILE_VARIABLE = "TWBRIDGE_CONFIG"
-"""Names the file where there is no ``--config``."""
-BORROWED_PREFIXES = ("AMQP_", "RABBITMQ_")
-"""In order: ``AMQP_URL`` is read before ``RABBITMQ_URL``."""
-BORROWED: Mapping[str, Key] = {
-    "URL": ("amqp", "url"),
-    "TIMEOUT": ("amqp", "timeout"),
-    "RECONNECT_DELAY": ("amqp", "reconnect_cap"),
-    "CONNECTION_ATTEMPTS": ("amqp", "connection_attempts"),
-    "CONFIRMATIONS": ("amqp", "confirmations"),
-}
-FLAGS: Mapping[str, tuple[Key, str]] = {
-    "amqp-url": (
-        ("amqp", "url"),
-        "URL of the broker. Its password shows in the process list: prefer --amqp-url-file or "
-        "the variable AMQP_URL.",
-    ),
-    "amqp-url-file": (("amqp", "url_file"), "File that holds the URL of the broker."),
-    "listen": (("listen", "endpoint"), "Where clients connect to; may be repeated."),
-    "embedded": (("embedded", "enabled"), "Use a broker inside this process, to try it out."),
-    "log-format": (("log", "format"), "text or json."),
-    "log-level": (("log", "level"), "debug, info, warn, error or critical."),
-}
-"""The flags of ``twistd twbridge`` and of ``twbridge config``, each with its key and its help."""
-CONFIG_HELP = "TOML file with settings; flags and the environment come before it."
-_BROKER: tuple[Key, ...] = (("amqp", "url"), ("amqp", "url_file"), ("embedded", "enabled"))
-_TYPES = {
-    "model_type": "must be a table",
-    "dict_type": "must be a table",
-    "tuple_type": "must be a list",
-    "secret_type": "must be a text",
-}
+_log = Logger()
+
+#: The link's states in which it consumes.
+UP = frozenset({"ready", "blocked"})
+
+#: Seconds before a queue is made again that was not made just now, and before one that was.
+AGAIN, SLOWLY = 0.0, 1.0
+#: What is "just now", in seconds.
+RECENT = 5.0
+#: Bindings that nobody needs any more and that wait for their end; past it they end at once.
+MAX_IDLE = 1000
 
 
-class Mistakes(SettingsError):
-    """Everything that is wrong with the settings.
+class Consumer(Protocol):
+    """What a source needs of a consumer of the link. It is bound again after each reconnect."""
 
-    Attributes:
-        lines: one for each mistake; the text of the error is all of them.
-    """
+    def bind(self, exchange: str, key: str, /) -> Deferred[None]:
+        """Fires when the broker has the binding."""
 
-    def __init__(self, lines: list[str]) -> None:
-        super().__init__("\n".join(lines))
-        self.lines = tuple(lines)
+    def unbind(self, exchange: str, key: str, /) -> Deferred[None]:
+        """Undo it."""
 
-
-@dataclass(frozen=True)
-class Layer:
-    """What one source says: values by section and key, and the name of the place of each key."""
-
-    values: dict[str, Any] = field(default_factory=dict)
-    places: dict[Key, str] = field(default_factory=dict)
-    #: The place of keys that ``places`` does not name.
-    place: str = ""
-
-    def put(self, key: Key, value: Any, place: str) -> None:
-        """Set the value of a key, in the first entry where its section is a list."""
-        section, name = key
-        if is_list(section):
-            self.values.setdefault(section, [{}])[0][name] = value
-        else:
-            self.values.setdefault(section, {})[name] = value
-        self.places[key] = place
-
-    def names(self, key: Key) -> bool:
-        """Whether it says something about the key; a false ``embedded.enabled`` says nothing."""
-        section = self.values.get(key[0])
-        value = section.get(key[1]) if isinstance(section, dict) else None
-        return value is not None and (key != _BROKER[2] or value not in (False, "false", "0"))
-
-    def without(self, keys: Iterator[Key]) -> dict[str, Any]:
-        """The values but those."""
-        values = {k: dict(v) if isinstance(v, dict) else v for k, v in self.values.items()}
-        for section, name in keys:
-            if isinstance(values.get(section), dict):
-                values[section].pop(name, None)
-        return values
+    def cancel(self) -> Deferred[None]:
+        """Consume no more; the queue goes with its consumer."""
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """The effective settings, and where each key was set (the others have their default)."""
+class ConsumingLink(Protocol):
+    """What a source needs of the link."""
 
-    settings: tree.Settings
-    places: Mapping[Key, str]
+    @property
+    def state(self) -> str:
+        """One of the link's states; those in :data:`UP` consume."""
 
+    def on_state(self, callback: Callable[[str], None], /) -> Callable[[], None]:
+        """Call back with each new state; up means that what was declared is there again."""
 
-def load(
-    flags: Layer | None = None, environ: Mapping[str, str] | None = None, file: str | None = None
-) -> Loaded:
-    """Put the sources together.
-
-    Args:
-        flags: what the command line says.
-        environ: ``os.environ``, or nothing.
-        file: path of the TOML file; ``TWBRIDGE_CONFIG`` where it is None.
-
-    Raises:
-        Mistakes: all of them.
-    """
-    environ = environ or {}
-    mistakes: list[str] = []
-    layers = [flags or Layer(place="command line"), from_environment(environ, mistakes)]
-    layers += [from_borrowed(environ, prefix) for prefix in BORROWED_PREFIXES]
-    path = file or environ.get(FILE_VARIABLE)
-    if path:
-        layers.append(from_file(path, mistakes))
-    mistakes += [_two_brokers(layer) for layer in layers if _names_two_brokers(layer)]
-    places = {key: place for layer in reversed(layers) for key, place in layer.places.items()}
-    try:
-        settings = _merge(layers)
-    except ValidationError as error:
-        mistakes += [_line(details, places, layers) for details in error.errors()]
-    else:
-        mistakes += _beyond(settings, places)
-    if mistakes:
-        raise Mistakes(list(dict.fromkeys(mistakes)))
-    return Loaded(settings, places)
+    def consume(
+        self,
+        queue: Queue,
+        on_delivery: Callable[[Delivery], None],
+        *,
+        no_ack: bool = False,
+        prefetch: int = 20,
+        on_end: Callable[[TwbridgeError], None] | None = None,
+    ) -> Deferred[Any]:
+        """Declare a queue and consume it; fires with a :class:`Consumer`."""
 
 
-class _Source(PydanticBaseSettingsSource):
-    """A layer as a source: silent about the broker where a source before it has decided."""
+class Owner(Protocol):
+    """What a source needs of the hub."""
 
-    def __init__(self, settings_cls: type[BaseSettings], layer: Layer) -> None:
-        super().__init__(settings_cls)
-        self._layer = layer
+    link: ConsumingLink
+    clock: IReactorTime
+    #: Whether the link consumes.
+    up: bool
+    #: Seconds from the last subscriber's end to the binding's.
+    unbind_delay: float
+    #: Bindings that nobody needs any more.
+    idle: int
 
-    def __call__(self) -> dict[str, Any]:
-        decided = Layer(self.current_state)
-        if any(decided.names(key) for key in _BROKER):
-            return self._layer.without(iter(_BROKER))
-        if self._layer.names(_BROKER[0]):
-            return self._layer.without(iter(_BROKER[1:2]))
-        return self._layer.values
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        return self._layer.values.get(field_name), field_name, False
+    def forget(self, source: Source, /) -> None:
+        """The source has nothing left to do."""
 
 
-def _merge(layers: list[Layer]) -> tree.Settings:
-    class Sourced(tree.Settings):
-        @classmethod
-        def settings_customise_sources(  # type: ignore[override]
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            **_: PydanticBaseSettingsSource,
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return tuple(_Source(settings_cls, layer) for layer in layers)
+class _Waiting:
+    """A subscriber that waits for the broker."""
 
-    return Sourced()
+    __slots__ = ("answer", "destination", "subscriber", "timer")
+
+    def __init__(self, destination: Destination, subscriber: Subscriber) -> None:
+        self.destination = destination
+        self.subscriber = subscriber
+        self.answer: Deferred[None]
+        self.timer: IDelayedCall | None = None
 
 
-def is_list(section: str) -> bool:
-    """Whether it is an array of tables, ``[[listen]]``."""
-    default = tree.Settings.model_fields[section].default
-    return isinstance(default, tuple)
+class _Binding:
+    """A binding key of a source."""
+
+    __slots__ = ("asked", "bound", "key", "timer", "waiting")
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        #: The consumer that was asked to bind it; it does so again by itself.
+        self.asked: Consumer | None = None
+        self.bound = False
+        self.waiting: list[_Waiting] = []
+        #: Runs while nobody needs it.
+        self.timer: IDelayedCall | None = None
 
 
-def entry_of(section: str) -> type[BaseModel]:
-    """The class of a section, or of its entries."""
-    annotation: Any = tree.Settings.model_fields[section].annotation
-    if is_list(section):
-        annotation = annotation.__args__[0]
-    return annotation  # type: ignore[no-any-return]
+class Source:
+    """One broker queue: the messages of an exchange, or of one binding to it."""
 
-
-def known_keys() -> list[Key]:
-    """Every key that there is."""
-    return [
-        (section, name)
-        for section in tree.Settings.model_fields
-        for name in entry_of(section).model_fields
-    ]
-
-
-def variable(key: Key) -> str:
-    """The environment variable of a key."""
-    return PREFIX + "_".join(key).upper()
-
-
-def from_flags(values: Mapping[str, Any]) -> Layer:
-    """The flags of a command line, by name; what is None, False or empty was not given."""
-    layer = Layer(place="command line")
-    for name, (key, _) in FLAGS.items():
-        given = values.get(name)
-        if not given:
-            continue
-        if is_list(key[0]):
-            layer.values[key[0]] = [{key[1]: each} for each in given]
-            layer.places[key] = f"--{name}"
-        else:
-            layer.put(key, given, f"--{name}")
-    return layer
-
-
-def from_environment(environ: Mapping[str, str], mistakes: list[str]) -> Layer:
-    """The ``TWBRIDGE_`` variables. A list may be given whole, as JSON: ``TWBRIDGE_ROUTE``."""
-    layer = Layer(place="environment")
-    keys = {variable(key): key for key in known_keys()}
-    lists = {PREFIX + s.upper(): s for s in tree.Settings.model_fields if is_list(s)}
-    for name in sorted(name for name in environ if name.startswith(PREFIX)):
-        value = environ[name]
-        if name == FILE_VARIABLE or not value:
-            continue
-        if name in keys:
-            section, key = keys[name]
-            layer.put((section, key), _decoded(entry_of(section), key, value), name)
-        elif name in lists:
-            layer.values[lists[name]] = _json_or_text(value)
-            layer.places[(lists[name],)] = name
-        else:
-            near = _nearest(name, [*keys, *lists, FILE_VARIABLE])
-            mistakes.append(f"{name} is not a setting; the nearest one is {near}")
-    return layer
-
-
-def _decoded(section: type[BaseModel], name: str, text: str) -> Any:
-    """A list may be separated by commas, a table is JSON; pydantic reads the rest from text."""
-    annotation = section.model_fields[name].annotation
-    origin = getattr(annotation, "__origin__", None)
-    if origin is tuple and not text.lstrip().startswith("["):
-        return [part.strip() for part in text.split(",") if part.strip()]
-    return _json_or_text(text) if origin in (tuple, dict) else text
-
-
-def _json_or_text(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def from_borrowed(environ: Mapping[str, str], prefix: str) -> Layer:
-    """The variables that other AMQP programs use; those that we don't know are theirs."""
-    layer = Layer(place="environment")
-    for suffix, key in BORROWED.items():
-        value = environ.get(prefix + suffix)
-        if value:
-            layer.put(key, value, prefix + suffix)
-    return layer
-
-
-def from_file(path: str, mistakes: list[str]) -> Layer:
-    """A TOML file; empty, with a mistake, where it can't be read."""
-    values: dict[str, Any] = {}
-    try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        mistakes.append(f"{path} can't be read: {error.strerror}")
-    except UnicodeDecodeError:
-        mistakes.append(f"{path} is not UTF-8")
-    except tomllib.TOMLDecodeError as error:
-        mistakes.append(f"{path} is not valid TOML: {error}")
-    places: dict[Key, str] = {
-        (section, name): path
-        for section, table in values.items()
-        for entry in (table if isinstance(table, list) else [table])
-        if isinstance(entry, dict)
-        for name in entry
-    }
-    return Layer(values, places, path)
-
-
-def _names_two_brokers(layer: Layer) -> bool:
-    return layer.names(_BROKER[2]) and any(layer.names(key) for key in _BROKER[:2])
-
-
-def _two_brokers(layer: Layer) -> str:
-    url = next(key for key in _BROKER[:2] if layer.names(key))
-    return (
-        f"{layer.places.get(url, '.'.join(url))} and "
-        f"{layer.places.get(_BROKER[2], '.'.join(_BROKER[2]))} exclude each other: "
-        "a broker to connect to, or the embedded one"
+    __slots__ = (
+        "_made",
+        "_making",
+        "_owner",
+        "_timer",
+        "bindings",
+        "consumer",
+        "exchange",
+        "fanout",
+        "name",
     )
 
+    def __init__(
+        self, owner: Owner, name: tuple[str, str | None], exchange: str, fanout: Fanout
+    ) -> None:
+        self._owner = owner
+        self.name = name
+        self.exchange = exchange
+        self.fanout = fanout
+        self.bindings: dict[str, _Binding] = {}
+        self.consumer: Consumer | None = None
+        self._making = False
+        self._made = -RECENT
+        self._timer: IDelayedCall | None = None
 
-def _beyond(settings: tree.Settings, places: Mapping[Key, str]) -> list[str]:
-    """Mistakes that only show outside: in the URL, its file, and the certificates it names."""
-    mistakes = []
-    try:
-        parameters = settings.amqp.parameters()
-        if parameters is not None:
-            endpoints.check(parameters)
-    except SettingsError as error:
-        key = ("amqp", "url" if settings.amqp.url else "url_file")
-        mistakes.append(f"{_named(key, key, places)}: {str(error).removeprefix('AMQP URL: ')}")
-    for index, listen in enumerate(settings.listen):
-        try:
-            listeners.check(listen.endpoint)
-        except SettingsError as error:
-            location = ("listen", index, "endpoint")
-            mistakes.append(f"{_named(('listen', 'endpoint'), location, places)}: {error}")
-    return mistakes
+    # -- towards the broker
+
+    def drive(self) -> None:
+        """Do what is missing on the broker, if the link is up."""
+        if not self._owner.up or not self.bindings:
+            return
+        if self.consumer is None:
+            self._make()
+            return
+        for binding in list(self.bindings.values()):
+            self._drive(binding, self.consumer)
+
+    def _drive(self, binding: _Binding, consumer: Consumer) -> None:
+        if binding.bound:
+            self._settle(binding)
+        elif binding.asked is not consumer:
+            self._bind(binding, consumer)
+
+    def _make(self) -> None:
+        if self._making or self._timer is not None:
+            return
+        self._making = True
+        self._made = self._owner.clock.seconds()
+        consuming = self._owner.link.consume(
+            Queue(), self.fanout.deliver, no_ack=True, prefetch=0, on_end=self._ended
+        )
+        consuming.addCallbacks(self._consuming, self._not_consuming)
+        consuming.addErrback(_broken)
+
+    def _consuming(self, consumer: Consumer) -> None:
+        self._making = False
+        if not self.bindings:
+            _neglect(consumer.cancel())
+            return
+        self.consumer = consumer
+        self.drive()
+
+    def _not_consuming(self, failure: Failure) -> None:
+        self._making = False
+        if not _final(failure):
+            self._later(SLOWLY)
+            return
+        for binding in list(self.bindings.values()):
+            self._refuse(binding, failure)
+
+    def _bind(self, binding: _Binding, consumer: Consumer) -> None:
+        binding.asked = consumer
+        bound = consumer.bind(self.exchange, binding.key)
+        bound.addCallbacks(
+            self._bound,
+            self._not_bound,
+            callbackArgs=(binding, consumer),
+            errbackArgs=(binding, consumer),
+        )
+        bound.addErrback(_broken)
+
+    def _bound(self, _result: object, binding: _Binding, consumer: Consumer) -> None:
+        if binding.asked is not consumer or self.bindings.get(binding.key) is not binding:
+            return
+        binding.bound = True
+        for destination, subscriber in self.fanout.subscribers(binding.key):
+            subscriber.interrupted(destination)
+        self._settle(binding)
+
+    def _not_bound(self, failure: Failure, binding: _Binding, consumer: Consumer) -> None:
+        if self.bindings.get(binding.key) is not binding:
+            return
+        if _final(failure):
+            self._refuse(binding, failure)
+        elif binding.asked is consumer:
+            binding.asked = None
+            self._later(SLOWLY)
+
+    def _ended(self, error: TwbridgeError) -> None:
+        """The broker took the queue or the channel away."""
+        _log.warn("the queue on {exchange!r} is gone: {error}", exchange=self.exchange, error=error)
+        self.consumer = None
+        for binding in self.bindings.values():
+            binding.bound = False
+            binding.asked = None
+        recent = self._owner.clock.seconds() - self._made < RECENT
+        # Never now: the answers of binds that this end belongs to may be still to come.
+        self._later(SLOWLY if recent else AGAIN)
+
+    def _later(self, delay: float) -> None:
+        if self._timer is None:
+            self._timer = self._owner.clock.callLater(delay, self._again)
+
+    def _again(self) -> None:
+        self._timer = None
+        self.drive()
+
+    # -- towards the subscribers
+
+    def _settle(self, binding: _Binding) -> None:
+        waiting, binding.waiting = binding.waiting, []
+        for one in waiting:
+            _stop(one.timer)
+            self.fanout.join(one.destination, one.subscriber)
+            one.answer.callback(None)
+
+    def _refuse(self, binding: _Binding, failure: Failure) -> None:
+        """The broker does not bind it: who waits and who was there is told."""
+        subscribers = self.fanout.subscribers(binding.key)
+        waiting, binding.waiting = binding.waiting, []
+        self._remove(binding)
+        for one in waiting:
+            _stop(one.timer)
+            one.answer.errback(failure)
+        for destination, subscriber in subscribers:
+            subscriber.ended(destination, failure.value)  # type: ignore[arg-type]
+
+    def subscribe(
+        self, destination: Destination, subscriber: Subscriber, timeout: float | None
+    ) -> Deferred[None]:
+        """Deliver what matches the destination's key, from the answer on.
+
+        Fires when the broker has the binding. Fails with NotReady after ``timeout`` seconds (None:
+        never), with Conflict when it is cancelled, with the broker's refusal.
+        """
+        binding = self.bindings.get(destination.key)
+        if binding is None:
+            binding = self.bindings[destination.key] = _Binding(destination.key)
+        self._need(binding)
+        waiting = _Waiting(destination, subscriber)
+        early = Conflict("It was unsubscribed before the broker had bound it.")
+        waiting.answer = Deferred(lambda _answer: self._give_up(binding, waiting, early))
+        if timeout is not None:
+            late = NotReady("the broker did not bind it in time")
+            call = self._owner.clock.callLater
+            waiting.timer = call(timeout, self._give_up, binding, waiting, late)
+        binding.waiting.append(waiting)
+        answer = waiting.answer
+        if self._owner.up:
+            if self.consumer is None:
+                self._make()
+            else:
+                self._drive(binding, self.consumer)
+        return answer
+
+    def _give_up(self, binding: _Binding, waiting: _Waiting, error: TwbridgeError) -> None:
+        _stop(waiting.timer)
+        binding.waiting.remove(waiting)
+        self._release(binding)
+        waiting.answer.errback(error)
+
+    def unsubscribe(self, destination: Destination, subscriber: Subscriber) -> None:
+        """Deliver it no longer; the binding goes a little later."""
+        self.fanout.leave(destination, subscriber)
+        binding = self.bindings.get(destination.key)
+        if binding is not None:
+            self._release(binding)
+
+    def _release(self, binding: _Binding) -> None:
+        """Undo the binding after a while if nobody needs it."""
+        if binding.waiting or binding.timer is not None or self.fanout.has(binding.key):
+            return
+        if self.bindings.get(binding.key) is binding:
+            self._owner.idle += 1
+            delay = self._owner.unbind_delay if self._owner.idle <= MAX_IDLE else 0.0
+            binding.timer = self._owner.clock.callLater(delay, self._unbind, binding)
+
+    def _need(self, binding: _Binding) -> None:
+        """Somebody wants it again."""
+        if binding.timer is not None:
+            self._owner.idle -= 1
+            _stop(binding.timer)
+            binding.timer = None
+
+    def _unbind(self, binding: _Binding) -> None:
+        consumer = self.consumer
+        self._remove(binding)
+        if consumer is not None and self.bindings:
+            _neglect(consumer.unbind(self.exchange, binding.key))
+
+    def _remove(self, binding: _Binding) -> None:
+        self._need(binding)
+        del self.bindings[binding.key]
+        self.fanout.drop(binding.key)
+        if not self.bindings:
+            self.stop()
+            self._owner.forget(self)
+            if self.consumer is not None:
+                _neglect(self.consumer.cancel())
+                self.consumer = None
+
+    def stop(self) -> None:
+        """Stop all timers."""
+        _stop(self._timer)
+        self._timer = None
+        for binding in self.bindings.values():
+            _stop(binding.timer)
+            for one in binding.waiting:
+                _stop(one.timer)
 
 
-def _line(details: ErrorDetails, places: Mapping[Key, str], layers: list[Layer]) -> str:
-    """One mistake that pydantic found."""
-    location = details["loc"]
-    key = tuple(str(part) for part in location if isinstance(part, str))[:2]
-    if not key:
-        return details["msg"].removeprefix("Value error, ")
-    dotted = ".".join(key)
-    named = _named(key, location, places)
-    if details["type"] == "extra_forbidden":
-        sections = list(tree.Settings.model_fields)
-        known = sections + [".".join(each) for each in known_keys()]
-        same_name = [each for each in known[len(sections) :] if each.endswith(f".{key[-1]}")]
-        where = "" if places.get(key) else f" (in {layers[-1].place})"
-        near = _nearest(dotted, same_name or known)
-        return f"{named}{where} is not a setting; the nearest one is {near}"
-    if details["type"] == "missing":
-        return f"{named} is missing"
-    return f"{named} {_sentence(details, key)}"
+def _final(failure: Failure) -> bool:
+    """Whether asking again is no use: the broker has refused."""
+    if not isinstance(failure.value, TwbridgeError):
+        _log.failure("the link broke", failure)
+    return isinstance(failure.value, ChannelClosed | EncodeError)
 
 
-def _sentence(details: ErrorDetails, key: Key) -> str:
-    if details["type"] == "value_error":
-        text = details["msg"].removeprefix("Value error, ")
-        return text if text.startswith("must") else f"is wrong: {text}"
-    if details["type"] in _TYPES:
-        return _TYPES[details["type"]]
-    text = details["msg"].replace("Input should be", "must be", 1).partition(", unable to parse")[0]
-    given = details["input"]
-    # A URL that is in the wrong place is still a secret.
-    shown = isinstance(given, int | float) or (
-        isinstance(given, str) and (key[0] != "amqp" or given.strip("+-").isdecimal())
-    )
-    return f"{text}, not {_shown(given)}" if shown else text
+def _stop(timer: IDelayedCall | None) -> None:
+    if timer is not None and timer.active():
+        timer.cancel()
 
 
-def _shown(value: Any) -> str:
-    text = str(value) if isinstance(value, bool | int | float) else ascii(value)
-    return text if len(text) <= 60 else text[:59] + "…"
+def _neglect(result: Deferred[Any]) -> None:
+    """Whether it works or not: what it undoes goes with the connection too."""
+    result.addErrback(lambda failure: failure.trap(TwbridgeError) and None)
+    result.addErrback(_broken)
 
 
-def _named(key: Key, location: tuple[int | str, ...], places: Mapping[Key, str]) -> str:
-    """The key and where it was set: ``listen[1].endpoint (bridge.toml)``."""
-    dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    place = places.get(key) or places.get(key[:1])
-    return f"{dotted[1:]} ({place})" if place else dotted[1:]
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    return difflib.get_close_matches(name, known, 1, 0.0)[0]
+def _broken(failure: Failure) -> None:
+    _log.failure("a source broke", failure)

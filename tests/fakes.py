@@ -1,0 +1,244 @@
+"""Hand-written doubles of the bridge's ports: a link, a consumer, a socket, a subscriber."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from twbridge.destinations import Destination
+from twbridge.errors import TwbridgeError
+from twbridge.link.topology import Exchange, Queue
+from twbridge.wire import Delivery, encode_properties
+
+
+def delivery(
+    key: str = "", body: bytes = b"", exchange: str = "amq.topic", **properties: Any
+) -> Delivery:
+    """A delivery as the link hands it over."""
+    return Delivery(1, "ctag", 1, False, exchange, key, encode_properties(properties), body)
+
+
+class FakePublish:
+    """A publish that the link was asked for; ``answer`` is fired by the test."""
+
+    def __init__(
+        self, exchange: str, routing_key: str, body: bytes, properties: Any, mandatory: bool
+    ) -> None:
+        self.exchange = exchange
+        self.routing_key = routing_key
+        self.body = body
+        self.properties = properties
+        self.mandatory = mandatory
+        self.answer: Deferred[None] = Deferred()
+
+
+class FakeConsumer:
+    """A consumer of the fake link. ``bindings`` is what it was asked to bind and not unbind."""
+
+    def __init__(
+        self,
+        link: FakeLink,
+        queue: Queue,
+        on_delivery: Callable[[Delivery], None],
+        on_end: Callable[[TwbridgeError], None] | None,
+        options: dict[str, Any],
+    ) -> None:
+        self.queue = queue
+        self.deliver = on_delivery
+        self.end = on_end or (lambda _error: None)
+        self.options = options
+        self.bindings: list[tuple[str, str]] = []
+        self.binds: list[tuple[str, str]] = []
+        self.cancelled = False
+        #: Bind answers that a held link has not given yet.
+        self.answers: list[Deferred[None]] = []
+        self._link = link
+
+    def bind(self, exchange: str, key: str, arguments: Any = None) -> Deferred[None]:
+        self.bindings.append((exchange, key))
+        self.binds.append((exchange, key))
+        answer: Deferred[None] = Deferred()
+        self.answers.append(answer)
+        if exchange in self._link.refused:
+            answer.errback(self._link.refused[exchange])
+        elif not self._link.held:
+            answer.callback(None)
+        return answer
+
+    def unbind(self, exchange: str, key: str, arguments: Any = None) -> Deferred[None]:
+        self.bindings.remove((exchange, key))
+        answer: Deferred[None] = Deferred()
+        answer.callback(None)
+        return answer
+
+    def cancel(self) -> Deferred[None]:
+        self.cancelled = True
+        answer: Deferred[None] = Deferred()
+        answer.callback(None)
+        return answer
+
+
+class FakeLink:
+    """A link that a test drives.
+
+    With ``held`` it answers nothing by itself; ``refused`` holds the errors of binds by exchange,
+    ``consume_error`` that of the next consume.
+    """
+
+    def __init__(self, state: str = "ready") -> None:
+        self.state = state
+        self.pressed = False
+        self.held = False
+        self.refused: dict[str, TwbridgeError] = {}
+        self.consume_error: TwbridgeError | None = None
+        #: Raised by the next publish instead of an answer.
+        self.publish_error: Exception | None = None
+        self.published: list[FakePublish] = []
+        self.consumers: list[FakeConsumer] = []
+        self.declared: list[Exchange] = []
+        self.consuming: list[Deferred[FakeConsumer]] = []
+        self._on_state: list[Callable[[str], None]] = []
+        self._on_pressure: list[Callable[[bool], None]] = []
+
+    # -- what a test does
+
+    def become(self, state: str) -> None:
+        """Go to another state and say so."""
+        self.state = state
+        for callback in list(self._on_state):
+            callback(state)
+
+    def press(self, pressed: bool) -> None:
+        """Be full, or have room again."""
+        self.pressed = pressed
+        for callback in list(self._on_pressure):
+            callback(pressed)
+
+    def release(self) -> None:
+        """Answer all that was held, and hold no more."""
+        self.held = False
+        for consuming, consumer in zip(self.consuming, self.consumers, strict=True):
+            if not consuming.called:
+                consuming.callback(consumer)
+        for consumer in list(self.consumers):
+            for answer in consumer.answers:
+                if not answer.called:
+                    answer.callback(None)
+
+    @property
+    def listeners(self) -> int:
+        """Who listens to the state."""
+        return len(self._on_state)
+
+    # -- what the bridge does
+
+    def publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        properties: dict[str, Any] | None = None,
+        *,
+        mandatory: bool = False,
+        timeout: float | None = None,
+    ) -> Deferred[None]:
+        if self.publish_error is not None:
+            raise self.publish_error
+        publish = FakePublish(exchange, routing_key, body, properties, mandatory)
+        self.published.append(publish)
+        return publish.answer
+
+    def consume(
+        self,
+        queue: Queue,
+        on_delivery: Callable[[Delivery], None],
+        *,
+        no_ack: bool = False,
+        prefetch: int = 20,
+        on_end: Callable[[TwbridgeError], None] | None = None,
+    ) -> Deferred[FakeConsumer]:
+        options = {"no_ack": no_ack, "prefetch": prefetch}
+        consumer = FakeConsumer(self, queue, on_delivery, on_end, options)
+        consuming: Deferred[FakeConsumer] = Deferred()
+        self.consumers.append(consumer)
+        self.consuming.append(consuming)
+        if self.consume_error is not None:
+            error, self.consume_error = self.consume_error, None
+            consuming.errback(error)
+        elif not self.held:
+            consuming.callback(consumer)
+        return consuming
+
+    def declare(self, exchange: Exchange) -> Deferred[None]:
+        self.declared.append(exchange)
+        answer: Deferred[None] = Deferred()
+        answer.callback(None)
+        return answer
+
+    def on_state(self, callback: Callable[[str], None]) -> Callable[[], None]:
+        self._on_state.append(callback)
+        return lambda: self._on_state.remove(callback)
+
+    def on_pressure(self, callback: Callable[[bool], None]) -> Callable[[], None]:
+        self._on_pressure.append(callback)
+        return lambda: self._on_pressure.remove(callback)
+
+
+class FakeTransport:
+    """A socket that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+        self.sent: list[tuple[bytes, bool]] = []
+        self.closed: tuple[int, str] | None = None
+        self.reading = True
+
+    def send_frame(self, frame: bytes) -> None:
+        self.frames.append(frame)
+
+    def send(self, payload: bytes, binary: bool) -> None:
+        self.sent.append((payload, binary))
+
+    def close(self, code: int, reason: str) -> None:
+        assert self.closed is None, "closed twice"
+        self.closed = (code, reason)
+
+    def pause_reading(self) -> None:
+        assert self.reading, "paused twice"
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        assert not self.reading, "resumed twice"
+        self.reading = True
+
+
+class PlainEncoder:
+    """Shows what it encodes, and counts."""
+
+    def __init__(self) -> None:
+        self.encoded = 0
+
+    def encode(self, destination: Destination, delivery: Delivery) -> bytes:
+        self.encoded += 1
+        return f"{destination} {delivery.routing_key} ".encode() + delivery.body
+
+
+class FakeSubscriber:
+    """A subscriber that keeps what it is told."""
+
+    def __init__(self, encoder: PlainEncoder | None = None) -> None:
+        self.encoder = encoder or PlainEncoder()
+        self.frames: list[bytes] = []
+        self.over: list[tuple[Destination, TwbridgeError]] = []
+        self.gaps: list[Destination] = []
+
+    def send(self, frame: bytes) -> None:
+        self.frames.append(frame)
+
+    def ended(self, destination: Destination, error: TwbridgeError) -> None:
+        self.over.append((destination, error))
+
+    def interrupted(self, destination: Destination) -> None:
+        self.gaps.append(destination)

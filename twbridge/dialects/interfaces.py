@@ -1,0 +1,83 @@
+"""What a dialect is: the language that a session speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from zope.interface import Attribute, Interface
+
+from twbridge.commands import Command, Event
+from twbridge.destinations import Destination
+from twbridge.wire import Delivery
+
+__all__ = ["Close", "Encoder", "ICodec", "IDialect", "Route"]
+
+
+class Route(Protocol):
+    """What a dialect may want to know of a ``[[route]]`` of the settings."""
+
+    @property
+    def publish(self) -> str:
+        """A destination."""
+
+    @property
+    def subscribe(self) -> str:
+        """A destination."""
+
+    @property
+    def on_error(self) -> str:
+        """``close`` or ``ignore``: what becomes of a client whose publish failed."""
+
+
+class Close(NamedTuple):
+    """End the connection with a WebSocket close code and a reason (123 bytes at most)."""
+
+    code: int
+    reason: str
+
+
+class Encoder(Protocol):
+    """Makes messages into WebSocket frames.
+
+    One object serves all sessions that get the same bytes for a message and destination: the hub
+    encodes once for each (encoder, destination as subscribed).
+    """
+
+    def encode(self, destination: Destination, delivery: Delivery) -> bytes:
+        """The message as one frame, ready for the socket (``frames.py``)."""
+
+
+class IDialect(Interface):
+    """A language, chosen by the WebSocket subprotocol. Plugins provide more of them."""
+
+    subprotocol: str | None = Attribute("The subprotocol's name; None: where none is asked for.")
+
+    def codec(route: Route) -> ICodec:
+        """How one session on ``route`` speaks it: its own object where that has a state.
+
+        Raises:
+            BadDestination: a destination of the route can't be read.
+        """
+
+
+class ICodec(Interface):
+    """One session's way to read and write. It does no I/O."""
+
+    encoder: Encoder = Attribute("An Encoder, shared with all sessions that get the same frames.")
+
+    def opening() -> Sequence[Command]:
+        """What the session does by itself, before its client says anything."""
+
+    def decode(payload: bytes, binary: bool) -> Sequence[Command]:
+        """Read one WebSocket message, which may hold any number of commands.
+
+        Raises:
+            BadFrame: it can't be read. No input whatever makes it raise anything else.
+        """
+
+    def encode(event: Event) -> tuple[bytes, bool] | None:
+        """The payload that tells of ``event`` and whether it is binary; None: it is not told."""
+
+    def closing(event: Event) -> Close | None:
+        """Whether the connection ends after ``event`` was told, and how."""

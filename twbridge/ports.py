@@ -1,0 +1,87 @@
+"""What a session needs around it: its socket, the link, and what all sessions share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+
+from twbridge.flow import Gate, Pressing
+from twbridge.hub import Hub
+from twbridge.policy import Policy
+
+__all__ = ["Limits", "Link", "Services", "Transport"]
+
+
+class Transport(Protocol):
+    """What a session needs of its socket. Nothing here raises, whatever state the socket is in."""
+
+    def send_frame(self, frame: bytes, /) -> None:
+        """Send bytes that are a WebSocket frame already (the hub's way to many sockets)."""
+
+    def send(self, payload: bytes, binary: bool, /) -> None:
+        """Send one message."""
+
+    def close(self, code: int, reason: str, /) -> None:
+        """Send a close frame; the reason has at most 123 bytes. ``Session.lost`` comes later."""
+
+    def pause_reading(self) -> None:
+        """Read no more; what was read already may still come."""
+
+    def resume_reading(self) -> None:
+        """Read again."""
+
+
+class Link(Pressing, Protocol):
+    """What sessions need of the link."""
+
+    @property
+    def state(self) -> str:
+        """``ready`` and ``blocked`` are up."""
+
+    def publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        properties: dict[str, Any] | None = None,
+        *,
+        mandatory: bool = False,
+    ) -> Deferred[None]:
+        """Publish; fires when the broker has confirmed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one session may have."""
+
+    #: The longest body in bytes.
+    message: int = 1 << 20
+    #: The longest properties and headers, encoded, in bytes. They must fit into an AMQP frame.
+    headers: int = 32 << 10
+    subscriptions: int = 128
+    #: Publishes without an answer; past it the socket is not read.
+    publishes: int = 100
+    #: Frames in a row that make no sense; with this many the session is closed (1008).
+    nonsense: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What all sessions of an instance share."""
+
+    hub: Hub
+    link: Link
+    policy: Policy
+    #: The instance's id, shown to clients.
+    instance: str
+    limits: Limits = Limits()
+    #: The interval of the WebSocket pings in seconds, told to clients.
+    heartbeat: float = 25.0
+    gate: Gate = field(init=False)
+    numbers: count[int] = field(init=False, default_factory=lambda: count(1))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "gate", Gate(self.link))

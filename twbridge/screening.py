@@ -1,0 +1,96 @@
+"""What a client may put into a publish: refused here, before the link sees it (pure).
+
+Publishes of many clients share a broker channel, and RabbitMQ answers some of these with the
+close of the channel (406) or of the connection (501), which would hurt everybody on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twbridge.commands import Publish
+from twbridge.destinations import MAX_BYTES
+from twbridge.errors import BadDestination, BadFrame, Forbidden, TooLarge
+from twbridge.wire import encode_properties
+
+__all__ = ["screen"]
+
+#: RabbitMQ's ?MAX_EXPIRY_TIMER in milliseconds; a longer one closes the channel.
+MAX_EXPIRATION = 2**32 - 1
+#: Direct reply-to: who can publish to it answers in another's name.
+DIRECT_REPLY = "amq.rabbitmq.reply-to"
+
+_QUEUES = ("queue", "amq-queue")
+
+
+def screen(publish: Publish, max_body: int, max_headers: int) -> bool:
+    """Return whether to publish it mandatory: as asked, or true for queues.
+
+    A publish to a queue goes to the default exchange and declares nothing: where the queue is
+    missing, a mandatory one is ``unroutable``.
+
+    Args:
+        publish: what a client asked for.
+        max_body: in bytes.
+        max_headers: of all properties with the header table, encoded, in bytes.
+
+    Raises:
+        ClientError: it could hurt others, or has no way to go.
+        EncodeError: a header that AMQP can't carry.
+    """
+    destination = publish.destination
+    if not destination.live and destination.kind not in _QUEUES:
+        raise BadDestination(f"This version does not publish to /{destination.kind} destinations.")
+    if destination.name.startswith(DIRECT_REPLY):
+        raise Forbidden("Clients can't publish to a direct reply-to address.")
+    if len(publish.body) > max_body:
+        raise TooLarge(f"The body is over {max_body} bytes.")
+    for name, value in publish.properties.items():
+        check = _CHECKS.get(name)
+        if check is not None:
+            check(value)
+        elif isinstance(value, str) and len(value.encode()) > MAX_BYTES:
+            raise TooLarge(f"The property {name} is over {MAX_BYTES} bytes.")
+    if "headers" in publish.properties and len(encode_properties(publish.properties)) > max_headers:
+        raise TooLarge(f"The headers are over {max_headers} bytes.")
+    if publish.mandatory is None:
+        return not destination.live
+    return publish.mandatory
+
+
+def _headers(value: Any) -> None:
+    if "CC" in value or "BCC" in value:
+        raise Forbidden("The headers CC and BCC would route past the policy.")
+
+
+def _expiration(value: Any) -> None:
+    digits = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 10
+    if not digits or int(value) > MAX_EXPIRATION:
+        raise BadFrame(f"An expiration is a string of digits, at most {MAX_EXPIRATION} ms.")
+
+
+def _delivery_mode(value: Any) -> None:
+    if value not in (1, 2):
+        raise BadFrame("A delivery_mode is 1 (transient) or 2 (persistent).")
+
+
+def _reply_to(value: Any) -> None:
+    if not isinstance(value, str) or len(value.encode()) > MAX_BYTES:
+        raise TooLarge(f"A reply_to has at most {MAX_BYTES} bytes.")
+    if value.startswith(DIRECT_REPLY):
+        raise Forbidden("Clients can't use the direct reply-to of the bridge.")
+
+
+def _of_the_bridge(_value: Any) -> None:
+    raise Forbidden("The properties user_id and cluster_id are not a client's to set.")
+
+
+_CHECKS: dict[str, Callable[[Any], None]] = {
+    "headers": _headers,
+    "expiration": _expiration,
+    "delivery_mode": _delivery_mode,
+    "reply_to": _reply_to,
+    "user_id": _of_the_bridge,
+    "cluster_id": _of_the_bridge,
+}

@@ -1,0 +1,411 @@
+"""One client, whatever its transport and dialect: commands in, effects out (sans-I/O).
+
+The states of a session, and what can happen to it::
+
+    CONNECTING --opened--> OPEN --close--> CLOSING --lost--> GONE
+
+``_TABLE`` has every pair of a state and an input. After the end a session hears nothing, and
+nothing of it stays in the hub.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from twbridge.commands import (
+    Command,
+    Event,
+    Gap,
+    Id,
+    Invalid,
+    LinkChanged,
+    Ping,
+    Pong,
+    Publish,
+    Published,
+    Refused,
+    Subscribe,
+    Subscribed,
+    Unsubscribe,
+    Unsubscribed,
+    Welcome,
+)
+from twbridge.destinations import Destination
+from twbridge.dialects.interfaces import Encoder, ICodec
+from twbridge.errors import (
+    BadDestination,
+    BadFrame,
+    Conflict,
+    NotFound,
+    TooMany,
+    TwbridgeError,
+    UnknownOperation,
+)
+from twbridge.hub import UP
+from twbridge.policy import Peer
+from twbridge.ports import Services, Transport
+from twbridge.screening import screen
+
+__all__ = ["Input", "Session", "State"]
+
+_log = Logger()
+
+
+class State(Enum):
+    """Where a session is."""
+
+    CONNECTING = "connecting"
+    OPEN = "open"
+    CLOSING = "closing"
+    GONE = "gone"
+
+
+class Input(Enum):
+    """What can happen to a session."""
+
+    OPENED = "opened"
+    RECEIVED = "received"
+    LINK_CHANGED = "link changed"
+    TOLD = "told"
+    RELIEVED = "relieved"
+    CLOSE = "close"
+    LOST = "lost"
+
+
+#: Why the socket is not read: bits of ``Session._held``.
+_BY_LINK, _BY_ANSWERS = 1, 2
+
+_NONSENSE = (BadFrame, BadDestination, UnknownOperation)
+
+
+class Session:
+    """One client.
+
+    Args:
+        services: what all sessions share.
+        peer: who it is.
+        codec: its dialect's codec.
+        transport: its socket.
+    """
+
+    __slots__ = (
+        "_codec",
+        "_held",
+        "_link_up",
+        "_nonsense",
+        "_number",
+        "_pending",
+        "_services",
+        "_state",
+        "_subscriptions",
+        "_transport",
+        "encoder",
+        "peer",
+        "send",
+    )
+
+    def __init__(self, services: Services, peer: Peer, codec: ICodec, transport: Transport) -> None:
+        #: The hub's way to the socket; no step between.
+        self.send: Callable[[bytes], None] = transport.send_frame
+        #: Shared with all sessions that get the same frames for a message.
+        self.encoder: Encoder = codec.encoder
+        self.peer = peer
+        self._services = services
+        self._codec = codec
+        self._transport = transport
+        self._state = State.CONNECTING
+        self._number = next(services.numbers)
+        # By what it means: the destination as it was subscribed, or the wait for the broker.
+        self._subscriptions: dict[Destination, Destination | Deferred[None]] = {}
+        self._pending = 0
+        self._nonsense = 0
+        self._held = 0
+        self._link_up = True
+
+    def __repr__(self) -> str:
+        return f"<Session {self.id} {self._state.value} {self.peer!r}>"
+
+    @property
+    def id(self) -> str:
+        """Its name in logs and in ``welcome``; unique in the instance's life."""
+        return f"{self._services.instance}.{self._number}"
+
+    @property
+    def state(self) -> State:
+        """Where it is."""
+        return self._state
+
+    # -- inputs, of the transport
+
+    def opened(self) -> None:
+        """The handshake is done: greet, and do what the dialect does by itself."""
+        self._input(Input.OPENED)
+
+    def received(self, payload: bytes, binary: bool) -> None:
+        """A message of the client."""
+        self._input(Input.RECEIVED, payload, binary)
+
+    def close(self, code: int, reason: str) -> None:
+        """End it: unsubscribe all at once and close the socket."""
+        self._input(Input.CLOSE, code, reason)
+
+    def overflowed(self) -> None:
+        """The client reads too slowly for what it subscribed to (overflow policy ``close``)."""
+        self.close(1013, "You read too slowly for your subscriptions.")
+
+    def lost(self) -> None:
+        """The socket is gone."""
+        self._input(Input.LOST)
+
+    # -- inputs, of the inside
+
+    def link_changed(self, state: str) -> None:
+        """The link is in another state; the client hears of it when that is up or down."""
+        self._input(Input.LINK_CHANGED, state in UP)
+
+    def relieved(self) -> None:
+        """The link takes data again (``flow.Gate``)."""
+        self._input(Input.RELIEVED)
+
+    def ended(self, destination: Destination, error: TwbridgeError) -> None:
+        """The hub has ended a subscription."""
+        self._subscriptions.pop(destination, None)
+        self._input(Input.TOLD, Unsubscribed(None, destination, error.public))
+
+    def interrupted(self, destination: Destination) -> None:
+        """A subscription goes on, but may have missed messages."""
+        self._input(Input.TOLD, Gap(destination))
+
+    def _input(self, what: Input, *values: Any) -> None:
+        self._state, action = _TABLE[self._state, what]
+        try:
+            action(self, *values)
+        except Exception:
+            _log.failure("{session!r} broke on: {what}", session=self, what=what.value)
+            if what is not Input.CLOSE:
+                self.close(1011, "Something went wrong inside the bridge.")
+
+    # -- actions
+
+    def _ignore(self, *_values: Any) -> None:
+        pass
+
+    def _misuse(self, *_values: Any) -> None:
+        raise RuntimeError(f"{self!r} was opened twice, or received something before")
+
+    def _open(self) -> None:
+        services = self._services
+        self._say(Welcome(self.id, services.instance, services.heartbeat, self.peer.user))
+        self._tell_link(services.link.state in UP)
+        for command in self._codec.opening():
+            self._obey(command)
+
+    def _receive(self, payload: bytes, binary: bool) -> None:
+        try:
+            commands = self._codec.decode(payload, binary)
+        except BadFrame as error:
+            self._refuse(Refused(None, error))
+            return
+        for command in commands:
+            if self._state is State.OPEN:
+                self._obey(command)
+
+    def _tell_link(self, up: bool) -> None:
+        if up is not self._link_up:
+            self._link_up = up
+            self._say(LinkChanged(up))
+
+    def _say(self, event: Event) -> None:
+        message = self._codec.encode(event)
+        if message is not None:
+            self._transport.send(*message)
+        end = self._codec.closing(event)
+        if end is not None:
+            self.close(*end)
+
+    def _close(self, code: int, reason: str) -> None:
+        self._forget()
+        self._transport.close(code, reason.encode()[:123].decode(errors="ignore"))
+
+    def _forget(self) -> None:
+        """Leave nothing in the hub and at the gate."""
+        self._services.gate.leave(self)
+        subscriptions, self._subscriptions = self._subscriptions, {}
+        for subscription in subscriptions.values():
+            self._release(subscription)
+
+    # -- commands
+
+    def _obey(self, command: Command) -> None:
+        carry_out, operation = _COMMANDS[type(command)]
+        try:
+            carry_out(self, command)
+        except TwbridgeError as error:
+            self._refuse(Refused(command.id, error, operation))
+        else:
+            self._nonsense = 0
+
+    def _refuse(self, refused: Refused) -> None:
+        self._say(refused)
+        if isinstance(refused.error, _NONSENSE):
+            self._nonsense += 1
+            if self._nonsense >= self._services.limits.nonsense:
+                self.close(1008, f"{self._nonsense} frames in a row made no sense.")
+
+    def _invalid(self, command: Invalid) -> None:
+        raise command.error
+
+    def _ping(self, command: Ping) -> None:
+        self._say(Pong(command.id))
+
+    def _subscribe(self, command: Subscribe) -> None:
+        destination = command.destination
+        if not destination.live:
+            raise BadDestination(
+                f"This version does not subscribe to /{destination.kind} destinations."
+            )
+        if destination in self._subscriptions:
+            raise Conflict(f"You are subscribed to {destination} already.")
+        limit = self._services.limits.subscriptions
+        if len(self._subscriptions) >= limit:
+            raise TooMany(f"A session has at most {limit} subscriptions.")
+        self._services.policy.check("subscribe", destination, self.peer)
+        waiting = self._services.hub.subscribe(destination, self, patient=command.patient)
+        self._subscriptions[destination] = waiting
+        waiting.addCallbacks(
+            self._subscribed,
+            self._not_subscribed,
+            callbackArgs=(command.id, destination),
+            errbackArgs=(command.id, destination),
+        )
+        waiting.addErrback(self._broken)
+
+    def _subscribed(self, _result: None, identity: Id, destination: Destination) -> None:
+        self._subscriptions[destination] = destination
+        self._input(Input.TOLD, Subscribed(identity, destination))
+
+    def _not_subscribed(self, failure: Failure, identity: Id, destination: Destination) -> None:
+        self._subscriptions.pop(destination, None)
+        self._answer_refused(failure, identity, "subscribe")
+
+    def _unsubscribe(self, command: Unsubscribe) -> None:
+        subscription = self._subscriptions.pop(command.destination, None)
+        if subscription is None:
+            raise NotFound(f"You are not subscribed to {command.destination}.")
+        self._release(subscription)
+        self._say(Unsubscribed(command.id, command.destination))
+
+    def _release(self, subscription: Destination | Deferred[None]) -> None:
+        if isinstance(subscription, Destination):
+            self._services.hub.unsubscribe(subscription, self)
+        else:
+            subscription.cancel()
+
+    def _publish(self, command: Publish) -> None:
+        services = self._services
+        destination = command.destination
+        mandatory = screen(command, services.limits.message, services.limits.headers)
+        services.policy.check("publish", destination, self.peer)
+        published = services.link.publish(
+            destination.exchange,
+            destination.routing_key,
+            command.body,
+            command.properties,
+            mandatory=mandatory,
+        )
+        self._pending += 1
+        published.addCallbacks(
+            self._published,
+            self._not_published,
+            callbackArgs=(command.id,),
+            errbackArgs=(command.id,),
+        )
+        published.addErrback(self._broken)
+        if self._pending >= services.limits.publishes:
+            self._hold(_BY_ANSWERS)
+        if services.gate.shut:
+            self._hold(_BY_LINK)
+            services.gate.wait(self)
+
+    def _published(self, _result: None, identity: Id) -> None:
+        self._answered()
+        self._input(Input.TOLD, Published(identity))
+
+    def _not_published(self, failure: Failure, identity: Id) -> None:
+        self._answered()
+        self._answer_refused(failure, identity, "publish")
+
+    def _answer_refused(self, failure: Failure, identity: Id, operation: str) -> None:
+        error = failure.value
+        if not isinstance(error, TwbridgeError):
+            what = "{session!r} could not {operation}"
+            _log.failure(what, failure, session=self, operation=operation)
+            error = TwbridgeError()
+        self._input(Input.TOLD, Refused(identity, error, operation))
+
+    def _broken(self, failure: Failure) -> None:
+        _log.failure("{session!r} broke on an answer", failure, session=self)
+        self.close(1011, "Something went wrong inside the bridge.")
+
+    # -- the reading of the socket
+
+    def _answered(self) -> None:
+        self._pending -= 1
+        # Half way down, so that a busy publisher is not stopped and started for each message.
+        if self._held & _BY_ANSWERS and self._pending <= self._services.limits.publishes // 2:
+            self._let_go(_BY_ANSWERS)
+
+    def _relieve(self) -> None:
+        self._let_go(_BY_LINK)
+
+    def _hold(self, why: int) -> None:
+        if not self._held:
+            self._transport.pause_reading()
+        self._held |= why
+
+    def _let_go(self, why: int) -> None:
+        held, self._held = self._held, self._held & ~why
+        if held and not self._held and self._state is State.OPEN:
+            self._transport.resume_reading()
+
+
+_COMMANDS: dict[type, tuple[Callable[[Session, Any], None], str]] = {
+    Subscribe: (Session._subscribe, "subscribe"),
+    Unsubscribe: (Session._unsubscribe, "unsubscribe"),
+    Publish: (Session._publish, "publish"),
+    Ping: (Session._ping, "ping"),
+    Invalid: (Session._invalid, ""),
+}
+
+_Step = tuple[State, Callable[..., None]]
+
+#: Where each input leads from each state, and what it does.
+_TABLE: dict[tuple[State, Input], _Step] = {
+    (State.CONNECTING, Input.OPENED): (State.OPEN, Session._open),
+    (State.CONNECTING, Input.RECEIVED): (State.CONNECTING, Session._misuse),
+    (State.CONNECTING, Input.LINK_CHANGED): (State.CONNECTING, Session._ignore),
+    (State.CONNECTING, Input.TOLD): (State.CONNECTING, Session._misuse),
+    (State.CONNECTING, Input.RELIEVED): (State.CONNECTING, Session._misuse),
+    (State.CONNECTING, Input.CLOSE): (State.CLOSING, Session._close),
+    (State.CONNECTING, Input.LOST): (State.GONE, Session._forget),
+    (State.OPEN, Input.OPENED): (State.OPEN, Session._misuse),
+    (State.OPEN, Input.RECEIVED): (State.OPEN, Session._receive),
+    (State.OPEN, Input.LINK_CHANGED): (State.OPEN, Session._tell_link),
+    (State.OPEN, Input.TOLD): (State.OPEN, Session._say),
+    (State.OPEN, Input.RELIEVED): (State.OPEN, Session._relieve),
+    (State.OPEN, Input.CLOSE): (State.CLOSING, Session._close),
+    (State.OPEN, Input.LOST): (State.GONE, Session._forget),
+    (State.CLOSING, Input.LOST): (State.GONE, Session._ignore),
+}
+_TABLE |= {
+    (state, what): (state, Session._ignore)
+    for state in (State.CLOSING, State.GONE)
+    for what in Input
+    if (state, what) not in _TABLE
+}
