@@ -189,7 +189,7 @@ class Publisher:
         self._id_count += 1
         message_id = f"{self._id_prefix}-{self._id_count:x}"
         now = int(time.time())
-        if not given or given.keys() == _ONLY_TYPE:
+        if not given or (given.keys() == _ONLY_TYPE and given["content_type"] is not None):
             # Most messages: no table to walk through, 2 of 6 microseconds saved.
             flags, kind = b"\x10\xc8", b""
             if given:
