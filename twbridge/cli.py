@@ -14,20 +14,20 @@ from typing import Any
 import click
 from pydantic import BaseModel, SecretStr
 
-from twbridge import __version__, sources
+from twbridge import __version__, loading
 from twbridge.errors import SettingsError
+from twbridge.loading import Key, Loaded, Mistakes
 from twbridge.settings import Settings
-from twbridge.sources import Key, Loaded, Mistakes
 
 
 def _with_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the flags of ``twistd twbridge``."""
-    for name, (key, text) in reversed(list(sources.FLAGS.items())):
+    for name, (key, text) in reversed(list(loading.FLAGS.items())):
         command = click.option(
             f"--{name}",
             help=text,
             is_flag=key == ("embedded", "enabled"),
-            multiple=sources.is_list(key[0]),
+            multiple=loading.is_list(key[0]),
         )(command)
     return command
 
@@ -42,23 +42,23 @@ def main() -> None:
 @click.argument("file", type=click.Path(dir_okay=False))
 def check(file: str) -> None:
     """Say OK, or every mistake in FILE (exit code 1). The environment is left out."""
-    _load(sources.Layer(), {}, file)
+    _load(loading.Layer(), {}, file)
     click.echo("OK")
 
 
 @main.command()
 @_with_flags
-@click.option("--config", help=sources.CONFIG_HELP, type=click.Path(dir_okay=False))
+@click.option("--config", help=loading.CONFIG_HELP, type=click.Path(dir_okay=False))
 def config(config: str | None, **flags: Any) -> None:
     """Print the effective settings as TOML, passwords masked, and where each was set."""
     named = {name.replace("_", "-"): value for name, value in flags.items()}
-    loaded = _load(sources.from_flags(named), dict(os.environ), config)
+    loaded = _load(loading.from_flags(named), dict(os.environ), config)
     click.echo("\n".join(written(loaded)))
 
 
-def _load(flags: sources.Layer, environ: dict[str, str], file: str | None) -> Loaded:
+def _load(flags: loading.Layer, environ: dict[str, str], file: str | None) -> Loaded:
     try:
-        return sources.load(flags, environ, file)
+        return loading.load(flags, environ, file)
     except Mistakes as mistakes:
         for line in mistakes.lines:
             click.echo(f"twbridge: {line}", err=True)

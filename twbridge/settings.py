@@ -1,6 +1,6 @@
 """What can be configured: a frozen tree with a section for each table of the file.
 
-Here is what a setting means and what is a mistake in its value; ``sources.py`` knows where values
+Here is what a setting means and what is a mistake in its value; ``loading.py`` knows where values
 come from, and in which order. The docstring under each key is its text in ``docs/settings.md``.
 """
 
@@ -250,7 +250,7 @@ class Log(Section):
 
 
 class Settings(BaseSettings):
-    """All settings. Made directly it has what it is given and defaults; see ``sources.load``."""
+    """All settings. Made directly it has what it is given and defaults; see ``loading.load``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")  # type: ignore[assignment]
 
@@ -267,7 +267,7 @@ class Settings(BaseSettings):
     @classmethod
     def settings_customise_sources(  # type: ignore[override]
         cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003
+        settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         **_: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:

@@ -1,0 +1,421 @@
+"""Settings: their sources and order, and one clear line for every mistake."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from twbridge import loading
+from twbridge.link.uri import DEFAULT_HEARTBEAT
+from twbridge.loading import Loaded, Mistakes, from_flags, known_keys, load, variable
+from twbridge.settings import Amqp, Settings
+
+DOCS = Path(__file__).parent.parent / "docs" / "settings.md"
+
+
+class SettingsTestCase(SynchronousTestCase):
+    """Loads settings, and collects mistakes."""
+
+    def write(self, text: str) -> str:
+        path = os.path.abspath(self.mktemp())
+        Path(path).write_text(text)
+        return path
+
+    def url(self, loaded: Loaded) -> str | None:
+        secret = loaded.settings.amqp.url
+        return secret.get_secret_value() if secret else None
+
+    def mistakes(
+        self,
+        text: str | None = None,
+        environ: dict[str, str] | None = None,
+        flags: dict[str, object] | None = None,
+    ) -> list[str]:
+        """Every mistake; each is one line."""
+        path = self.write(text) if text is not None else None
+        error = self.assertRaises(Mistakes, load, from_flags(flags or {}), environ, path)
+        for line in error.lines:
+            self.assertNotIn("\n", line)
+        self.assertEqual("\n".join(error.lines), str(error))
+        return [line.replace(path, "FILE") if path else line for line in error.lines]
+
+
+class OrderTests(SettingsTestCase):
+    """Flag over environment over file over default."""
+
+    def test_the_broker_comes_from_the_first_source_that_names_one(self) -> None:
+        secret = self.write(" amqp://from-flag-file \n")
+        text = '[amqp]\nurl = "amqp://file"'
+        flags: dict[str, object] = {"amqp-url": "amqp://flag", "amqp-url-file": secret}
+        environ = {
+            "TWBRIDGE_AMQP_URL": "amqp://own",
+            "AMQP_URL": "amqp://common",
+            "RABBITMQ_URL": "amqp://rabbit",
+        }
+        path = self.write(text)
+        hosts = []
+        for name in ["amqp-url", "amqp-url-file", *environ, None]:
+            loaded = load(from_flags(flags), environ, path)
+            parameters = loaded.settings.amqp.parameters()
+            assert parameters is not None
+            hosts.append(parameters.hosts[0][0])
+            flags.pop(name, None) if name in flags else environ.pop(name or "", None)
+        self.assertEqual(hosts, ["flag", "from-flag-file", "own", "common", "rabbit", "file"])
+
+    def test_a_file_with_a_url_and_a_file_name_uses_the_url(self) -> None:
+        path = self.write('[amqp]\nurl = "amqp://a"\nurl_file = "/nowhere"')
+        self.assertEqual(self.url(load(None, {}, path)), "amqp://a")
+
+    def test_a_url_file_of_the_environment_comes_before_a_url_of_the_file(self) -> None:
+        secret = self.write("amqp://secret")
+        path = self.write('[amqp]\nurl = "amqp://file"')
+        loaded = load(None, {"TWBRIDGE_AMQP_URL_FILE": secret}, path)
+        parameters = loaded.settings.amqp.parameters()
+        assert parameters is not None
+        self.assertEqual(parameters.hosts, (("secret", 5672),))
+
+    def test_the_embedded_flag_comes_before_a_url_of_the_environment(self) -> None:
+        loaded = load(from_flags({"embedded": True}), {"AMQP_URL": "amqp://a"})
+        self.assertTrue(loaded.settings.embedded.enabled)
+        self.assertIsNone(loaded.settings.amqp.url)
+
+    def test_a_url_of_the_environment_comes_before_embedded_in_the_file(self) -> None:
+        path = self.write("[embedded]\nenabled = true")
+        loaded = load(None, {"AMQP_URL": "amqp://a"}, path)
+        self.assertFalse(loaded.settings.embedded.enabled)
+        self.assertEqual(self.url(loaded), "amqp://a")
+
+    def test_borrowed_variables_stand_between_our_own_and_the_file(self) -> None:
+        path = self.write("[amqp]\ntimeout = 1\nreconnect_cap = 1\nconnection_attempts = 1")
+        environ = {
+            "TWBRIDGE_AMQP_TIMEOUT": "5",
+            "AMQP_TIMEOUT": "4",
+            "AMQP_RECONNECT_DELAY": "3",
+            "RABBITMQ_RECONNECT_DELAY": "2",
+            "RABBITMQ_CONNECTION_ATTEMPTS": "7",
+            "RABBITMQ_CONFIRMATIONS": "no",
+            "RABBITMQ_NODENAME": "not ours",
+        }
+        amqp = load(None, environ, path).settings.amqp
+        self.assertEqual(
+            (amqp.timeout, amqp.reconnect_cap, amqp.connection_attempts, amqp.confirmations),
+            (5.0, 3.0, 7, False),
+        )
+
+    def test_flags_come_before_the_environment(self) -> None:
+        flags = {"log-level": "debug", "listen": ["tcp:1", "tcp:2"]}
+        environ = {"TWBRIDGE_LOG_LEVEL": "error", "TWBRIDGE_LISTEN_ENDPOINT": "tcp:3"}
+        settings = load(from_flags(flags), environ).settings
+        self.assertEqual(settings.log.level, "debug")
+        self.assertEqual([each.endpoint for each in settings.listen], ["tcp:1", "tcp:2"])
+
+    def test_an_empty_variable_is_not_set(self) -> None:
+        settings = load(None, {"AMQP_URL": "", "TWBRIDGE_AMQP_TIMEOUT": ""}).settings
+        self.assertEqual(settings.model_dump(), Settings().model_dump())
+
+    def test_the_environment_may_name_the_file(self) -> None:
+        path = self.write("[limits]\nfragments = 3")
+        self.assertEqual(load(None, {"TWBRIDGE_CONFIG": path}).settings.limits.fragments, 3)
+
+    def test_settings_made_directly_do_not_look_at_the_environment(self) -> None:
+        self.patch(os, "environ", {"AMQP": '{"timeout": 1}', "TWBRIDGE_AMQP_TIMEOUT": "1"})
+        self.assertEqual(Settings().amqp, Amqp())
+
+
+class EnvironmentTests(SettingsTestCase):
+    """Every key has a variable."""
+
+    def test_every_key_can_be_set_by_its_variable(self) -> None:
+        for section, name in known_keys():
+            environ = {variable((section, name)): _VALUES.get((section, name), "7")}
+            if name == "url_file":
+                environ = {variable((section, name)): self.write("amqp://h")}
+            if section in ("exchange", "allow"):
+                for other, value in _VALUES.items():
+                    if other[0] == section:
+                        environ.setdefault(variable(other), value)
+            loaded = load(None, environ)
+            self.assertIn((section, name), loaded.places)
+            table = getattr(loaded.settings, section)
+            table = table[0] if isinstance(table, tuple) else table
+            self.assertIn(name, table.model_fields_set, (section, name))
+
+    def test_the_original_wiring_is_one_line(self) -> None:
+        text = 'route = [{ publish = "/exchange/X/", subscribe = "/exchange/X/" }]'
+        environ = {"TWBRIDGE_ROUTE": '[{"publish":"/exchange/X/","subscribe":"/exchange/X/"}]'}
+        for loaded in (load(None, {}, self.write(text)), load(None, environ)):
+            settings = loaded.settings
+            self.assertEqual([route.path for route in settings.route], ["/ws"])
+            self.assertEqual(settings.unlisted_exchanges(), ("X",))
+            self.assertEqual(settings.exchanges(), ())
+
+    def test_lists_are_separated_by_commas_or_written_as_json(self) -> None:
+        for text in ("self, https://a.example", '["self", "https://a.example"]'):
+            listen = load(None, {"TWBRIDGE_LISTEN_ORIGINS": text}).settings.listen
+            self.assertEqual(listen[0].origins, ("self", "https://a.example"))
+
+    def test_a_list_of_tables_replaces_that_of_the_file(self) -> None:
+        path = self.write('[[listen]]\nendpoint = "tcp:1"\n[[listen]]\nendpoint = "tcp:2"')
+        environ = {"TWBRIDGE_LISTEN_ENDPOINT": "tcp:3"}
+        self.assertEqual([e.endpoint for e in load(None, environ, path).settings.listen], ["tcp:3"])
+
+
+_VALUES: dict[tuple[str, str], str] = {
+    ("amqp", "url"): "amqp://h",
+    ("amqp", "confirmations"): "no",
+    ("listen", "endpoint"): "tcp:1",
+    ("listen", "origins"): "self",
+    ("listen", "proxies"): "127.0.0.1,::1",
+    ("route", "path"): "/x",
+    ("route", "publish"): "/topic/a",
+    ("route", "subscribe"): "/topic/a",
+    ("route", "on_error"): "ignore",
+    ("route", "overflow"): "close",
+    ("exchange", "name"): "x",
+    ("exchange", "type"): "fanout",
+    ("exchange", "durable"): "no",
+    ("exchange", "arguments"): '{"alternate-exchange": "y"}',
+    ("allow", "operation"): "publish",
+    ("allow", "destination"): "/topic/#",
+    ("limits", "handshake_bytes"): "2048",
+    ("websocket", "deflate"): "yes",
+    ("embedded", "enabled"): "yes",
+    ("embedded", "listen"): "127.0.0.1:0",
+    ("log", "format"): "json",
+    ("log", "level"): "warn",
+}
+
+
+class MistakeTests(SettingsTestCase):
+    """Each is one line that names the key, where it was set, and what would be right."""
+
+    def test_an_unknown_key_names_the_nearest_known_one(self) -> None:
+        self.assertEqual(
+            self.mistakes("[amqp]\ntimout = 3"),
+            ["amqp.timout (FILE) is not a setting; the nearest one is amqp.timeout"],
+        )
+
+    def test_an_unknown_section_names_the_nearest_known_one(self) -> None:
+        self.assertEqual(
+            self.mistakes("[ampq]\ntimeout = 3"),
+            ["ampq (in FILE) is not a setting; the nearest one is amqp"],
+        )
+
+    def test_a_key_in_the_wrong_section_names_the_right_one(self) -> None:
+        self.assertEqual(
+            self.mistakes("[limits]\nping_interval = 3"),
+            [
+                "limits.ping_interval (FILE) is not a setting; "
+                "the nearest one is websocket.ping_interval"
+            ],
+        )
+
+    def test_an_unknown_variable_names_the_nearest_known_one(self) -> None:
+        self.assertEqual(
+            self.mistakes(environ={"TWBRIDGE_AMQP_TIMOUT": "3"}),
+            ["TWBRIDGE_AMQP_TIMOUT is not a setting; the nearest one is TWBRIDGE_AMQP_TIMEOUT"],
+        )
+
+    def test_zero_and_negative_are_refused(self) -> None:
+        for prefix in ("TWBRIDGE_AMQP_", "AMQP_", "RABBITMQ_"):
+            for name in ("TIMEOUT", "RECONNECT_DELAY", "CONNECTION_ATTEMPTS"):
+                for value in ("0", "-1"):
+                    own = "RECONNECT_CAP" if name == "RECONNECT_DELAY" else name
+                    name_of = prefix + (own if prefix.startswith("TW") else name)
+                    (line,) = self.mistakes(environ={name_of: value})
+                    self.assertIn(f"({name_of}) must be greater than 0, not '{value}'", line)
+
+    def test_a_wrong_value_says_what_would_be_right(self) -> None:
+        self.assertEqual(
+            self.mistakes(
+                "[limits]\nframe = 'big'\n[log]\nformat = 'xml'\n[websocket]\ndeflate = 'maybe'"
+            ),
+            [
+                "limits.frame (FILE) must be a valid integer, not 'big'",
+                "websocket.deflate (FILE) must be a valid boolean, not 'maybe'",
+                "log.format (FILE) must be 'text' or 'json', not 'xml'",
+            ],
+        )
+
+    def test_all_mistakes_of_all_sources_are_named_at_once(self) -> None:
+        lines = self.mistakes(
+            "[amqp]\nwindow = 0\n[[listen]]\nendpoint = 3\n[[listen]]\nport = 3",
+            {"TWBRIDGE_FOO": "1", "AMQP_TIMEOUT": "-2"},
+            {"log-level": "loud"},
+        )
+        self.assertEqual(
+            [line.split(" ")[0] for line in lines],
+            [
+                "TWBRIDGE_FOO",
+                "amqp.timeout",
+                "amqp.window",
+                "listen[0].endpoint",
+                "listen[1].port",
+                "log.level",
+            ],
+        )
+
+    def test_invalid_toml_names_the_file_and_the_line(self) -> None:
+        (line,) = self.mistakes("[amqp\nurl = 3")
+        self.assertRegex(line, r"^FILE is not valid TOML: .*line 1")
+
+    def test_a_file_that_is_not_there_or_no_text_is_named(self) -> None:
+        error = self.assertRaises(Mistakes, load, None, {}, "/no/such/file")
+        self.assertEqual(error.lines, ("/no/such/file can't be read: No such file or directory",))
+        path = self.write("")
+        Path(path).write_bytes(b"\xff")
+        error = self.assertRaises(Mistakes, load, None, {}, path)
+        self.assertEqual(error.lines, (f"{path} is not UTF-8",))
+
+    def test_a_url_and_the_embedded_broker_in_one_source_are_refused(self) -> None:
+        (line,) = self.mistakes(flags={"embedded": True, "amqp-url": "amqp://a"})
+        self.assertTrue(line.startswith("--amqp-url and --embedded exclude each other"), line)
+        (line,) = self.mistakes('[amqp]\nurl = "amqp://a"\n[embedded]\nenabled = true')
+        self.assertIn("exclude each other", line)
+
+    def test_a_wrong_url_names_where_it_was_set(self) -> None:
+        self.assertEqual(
+            self.mistakes(environ={"RABBITMQ_URL": "http://h/"}),
+            ["amqp.url (RABBITMQ_URL): it must start with amqp:// or amqps://"],
+        )
+        (line,) = self.mistakes(flags={"amqp-url-file": "/no/such/file"})
+        self.assertEqual(
+            line,
+            "amqp.url_file (--amqp-url-file): can't be read: No such file or directory: "
+            "/no/such/file",
+        )
+
+    def test_a_certificate_that_is_not_there_is_named(self) -> None:
+        (line,) = self.mistakes(environ={"AMQP_URL": "amqps://h?cacertfile=/no/ca.pem"})
+        self.assertRegex(line, r"^amqp.url \(AMQP_URL\): .*/no/ca.pem.*No such file")
+        (line,) = self.mistakes(flags={"listen": ["ssl:1:privateKey=/no/key.pem"]})
+        self.assertRegex(line, r"^listen\[0\].endpoint \(--listen\): /no/key.pem can't be read")
+
+    def test_an_endpoint_that_is_none_is_named(self) -> None:
+        (line,) = self.mistakes(flags={"listen": ["tcp:80", "tpc:1"]})
+        self.assertRegex(line, r"^listen\[1\].endpoint \(--listen\): 'tpc:1' is not an endpoint")
+
+    def test_routes_say_what_is_wrong_with_them(self) -> None:
+        lines = self.mistakes(
+            '[[route]]\npath = "ws"\npublish = "/nowhere"\nsubscribe = "/queue/q"\n'
+            '[[route]]\npath = "/static/x"'
+        )
+        self.assertRegex(lines[0], r"^route\[0\].path \(FILE\) must be a path like /ws")
+        self.assertRegex(lines[1], r"^route\[0\].publish \(FILE\) is wrong: '/nowhere' is not a")
+        self.assertRegex(lines[2], r"^route\[0\].subscribe \(FILE\) must be an /exchange/")
+        self.assertRegex(lines[3], r"^route\[1\].path \(FILE\) must not be one of the bridge's own")
+
+    def test_names_that_must_differ_do(self) -> None:
+        self.assertEqual(self.mistakes("[[route]]\n[[route]]"), ["route has /ws twice"])
+        (line,) = self.mistakes(flags={"listen": ["tcp:1", "tcp:1"]})
+        self.assertEqual(line, "listen has tcp:1 twice")
+
+    def test_there_is_a_listener_and_a_route(self) -> None:
+        self.assertEqual(self.mistakes("listen = []"), ["listen must have one entry at least"])
+
+    def test_exchanges_of_the_broker_are_not_declared(self) -> None:
+        for name in ("amq.topic", ""):
+            (line,) = self.mistakes(f'[[exchange]]\nname = "{name}"')
+            self.assertRegex(line, r"^exchange\[0\].name \(FILE\) must have 1 to 127 bytes and not")
+
+    def test_rules_are_checked(self) -> None:
+        lines = self.mistakes('[[allow]]\noperation = "read"\ndestination = "x"')
+        self.assertRegex(lines[0], r"^allow\[0\].operation \(FILE\) must be 'subscribe' or")
+        self.assertRegex(lines[1], r"^allow\[0\].destination \(FILE\) is wrong: 'x' is not a")
+        (line,) = self.mistakes('[[allow]]\noperation = "publish"')
+        self.assertEqual(line, "allow[0].destination is missing")
+
+    def test_the_embedded_broker_is_for_this_machine(self) -> None:
+        (line,) = self.mistakes('[embedded]\nlisten = "0.0.0.0:5672"')
+        self.assertIn("must be a loopback address", line)
+
+    def test_origins_and_proxies_are_checked(self) -> None:
+        lines = self.mistakes('[[listen]]\norigins = ["a.example"]\nproxies = ["proxy"]')
+        self.assertRegex(lines[0], r"^listen\[0\].origins \(FILE\) is wrong: 'a.example' is not an")
+        self.assertRegex(lines[1], r"^listen\[0\].proxies \(FILE\) is wrong: 'proxy' does not")
+
+
+class SecretTests(SettingsTestCase):
+    """The password is in no text that anybody reads."""
+
+    SECRET = "sekret"
+
+    def test_no_mistake_holds_it(self) -> None:
+        url = f"amqp://user:{self.SECRET}@host"
+        for text in (
+            f'amqp = "{url}"',
+            f'[amqp]\ntimeout = "{url}"',
+            f'[amqp]\nurl = ["{url}"]',
+            f'[amqp]\nulr = "{url}"',
+            f'[amqp]\nurl = "{url}:port/"',
+            f'[amqp]\nurl_file = {{ "{url}" = 1 }}',
+            f'[amqp\nurl = "{url}"',
+            f'[amqp]\nurl = "{url}',
+        ):
+            for line in self.mistakes(text):
+                self.assertNotIn(self.SECRET, line)
+        for name in ("TWBRIDGE_AMQP_TIMEOUT", "TWBRIDGE_AMQP_UR", "AMQP_TIMEOUT"):
+            for line in self.mistakes(environ={name: url}):
+                self.assertNotIn(self.SECRET, line)
+
+    def test_no_representation_holds_it(self) -> None:
+        loaded = load(None, {"AMQP_URL": f"amqp://user:{self.SECRET}@host/"})
+        for text in (repr(loaded), str(loaded.settings), loaded.settings.model_dump_json()):
+            self.assertNotIn(self.SECRET, text)
+        self.assertNotIn(self.SECRET, repr(loaded.settings.amqp.parameters()))
+
+
+class ValueTests(SettingsTestCase):
+    """What settings mean."""
+
+    def test_the_tree_is_immutable(self) -> None:
+        settings = Settings()
+        with self.assertRaises(ValueError):
+            settings.amqp.timeout = 3
+        with self.assertRaises(ValueError):
+            settings.log = settings.log
+
+    def test_the_heartbeat_of_the_url_comes_first(self) -> None:
+        for url, expected in (("amqp://h?heartbeat=5", 5), ("amqp://h", 9)):
+            amqp = load(None, {"AMQP_URL": url, "TWBRIDGE_AMQP_HEARTBEAT": "9"}).settings.amqp
+            parameters = amqp.parameters()
+            assert parameters is not None
+            self.assertEqual(parameters.heartbeat, expected)
+
+    def test_the_default_heartbeat_is_that_of_urls(self) -> None:
+        self.assertEqual(Amqp().heartbeat, DEFAULT_HEARTBEAT)
+
+    def test_the_chat_exchange_is_declared_while_a_route_uses_it(self) -> None:
+        self.assertEqual([each.name for each in Settings().exchanges()], ["twbridge.chat"])
+        own = 'exchange = [{ name = "twbridge.chat", type = "fanout" }]'
+        exchanges = load(None, {}, self.write(own)).settings.exchanges()
+        self.assertEqual([(e.name, e.type) for e in exchanges], [("twbridge.chat", "fanout")])
+
+    def test_exchanges_of_the_broker_are_never_unlisted(self) -> None:
+        text = 'route = [{ publish = "/queue/q", subscribe = "/topic/a" }]'
+        settings = load(None, {}, self.write(text)).settings
+        self.assertEqual((settings.exchanges(), settings.unlisted_exchanges()), ((), ()))
+
+
+class DocumentationTests(SynchronousTestCase):
+    """docs/settings.md is complete and true."""
+
+    def test_every_key_is_there_with_its_variable_and_default(self) -> None:
+        rows = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \| (.*?) \|", DOCS.read_text(), re.MULTILINE)
+        self.assertEqual(rows, [_row(section, name) for section, name in known_keys()])
+
+
+def _row(section: str, name: str) -> tuple[str, str, str]:
+    field = loading.entry_of(section).model_fields[name]
+    if field.is_required():
+        default = "required"
+    elif field.default is None:
+        default = "not set"
+    else:
+        value = field.default
+        text = str(value).lower() if isinstance(value, bool) else value
+        default = "none" if value in ((), {}) else f"`{text}`"
+    return f"{section}.{name}", variable((section, name)), default
