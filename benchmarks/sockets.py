@@ -54,7 +54,11 @@ class Client:
         )
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._received = bytearray()
-        self._upgrade(address, subprotocol)
+        try:
+            self._upgrade(address, subprotocol)
+        except Exception:
+            self.socket.close()
+            raise
 
     def _upgrade(self, address: Address, subprotocol: str | None) -> None:
         lines = [
