@@ -150,12 +150,12 @@ class HeadReader:
         self._data += data
         end = self._data.find(_END, seen)
         size = end + len(_END) if end >= 0 else len(self._data)
-        # A CR that is the last byte so far may still be followed by its LF.
-        illegal = _ILLEGAL.search(self._data, seen, min(size, self._limit))
-        if illegal and not (end < 0 and illegal.group() == b"\r" and illegal.end() == size):
-            raise Refusal(400, "The request's head has a byte that HTTP does not allow there.")
         if size > self._limit or (end < 0 and size == self._limit):
             raise Refusal(431, "The request's head is too large.")
+        illegal = _ILLEGAL.search(self._data, seen, size)
+        # A CR that is the last byte so far may still be followed by its LF.
+        if illegal and not (end < 0 and illegal.group() == b"\r" and illegal.end() == size):
+            raise Refusal(400, "The request's head has a byte that HTTP does not allow there.")
         if end < 0:
             return None
         return parse_head(self._data[:size]), self._data

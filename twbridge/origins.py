@@ -29,7 +29,7 @@ SAME: Final = "self"
 """In an allow-list of origins: the origin that the page itself was served from."""
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_PORT: Final = re.compile(r"\[?([^\]]*?)\]?(?::\d+)?")
+_WITH_PORT: Final = re.compile(r"\[([^\]]+)\](?::\d+)?|([^:]+):\d+")
 
 
 @dataclass(frozen=True)
@@ -93,14 +93,13 @@ def address_of(text: str) -> IPAddress | None:
 
     An IPv4 address in IPv6's clothes is taken out of them.
     """
-    for candidate in (text, _PORT.sub(r"\1", text, count=1)):
-        try:
-            address = ip_address(candidate.strip())
-        except ValueError:
-            continue
-        mapped = getattr(address, "ipv4_mapped", None)
-        return mapped or address
-    return None
+    match = _WITH_PORT.fullmatch(text)
+    try:
+        address = ip_address((match[1] or match[2]) if match else text)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
 
 
 def neighbourhood(address: str) -> str:

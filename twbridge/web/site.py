@@ -52,7 +52,7 @@ class _Line(_Leaf):
     """One line of plain text, always the same."""
 
     def __init__(self, status: int, line: str, headers: Iterable[tuple[bytes, bytes]] = ()):
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._status = status
         self._body = f"{line}\n".encode()
         self._headers = tuple(headers)
@@ -69,7 +69,7 @@ class _Live(_Leaf):
     """One line of plain text, as of now; never cached."""
 
     def __init__(self, answer: Answer) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._answer = answer
 
     def get(self, request: IRequest) -> bytes:
@@ -81,7 +81,7 @@ class _Static(_Leaf):
     """A file; answered with 304 where the browser has it already."""
 
     def __init__(self, file: File) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._file = file
 
     def get(self, request: IRequest) -> bytes:
@@ -95,11 +95,11 @@ class _Folder(resource.Resource):
     """Resources by name; everything else is 404 in plain text."""
 
     def __init__(self, children: dict[str, resource.Resource]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         for name, child in children.items():
             self.putChild(name.encode(), child)
 
-    def getChild(self, path: bytes, request: IRequest) -> resource.Resource:  # noqa: ARG002
+    def getChild(self, path: bytes, request: IRequest) -> resource.Resource:
         leaf = _Line(404, "There is nothing here.")
         request.postpath = []
         return leaf
@@ -113,26 +113,26 @@ class _Request(server.Request):
 
     def setHeader(self, name: bytes | str, value: bytes | str) -> None:
         if name not in (b"Server", b"server"):
-            super().setHeader(name, value)
+            super().setHeader(name, value)  # type: ignore[no-untyped-call]
 
     def process(self) -> None:
         for name, value in _HEADERS:
             self.setHeader(name, value)
-        super().process()
+        super().process()  # type: ignore[no-untyped-call]
 
     def processingFailed(self, reason: Failure) -> Failure:
         _log.failure("A request failed", failure=reason)
         self.setResponseCode(500)
         self.setHeader(b"content-type", b"text/plain; charset=utf-8")
-        self.write(b"Something went wrong inside the bridge.\n")
-        self.finish()
+        self.write(b"Something went wrong inside the bridge.\n")  # type: ignore[no-untyped-call]
+        self.finish()  # type: ignore[no-untyped-call]
         return reason
 
 
 class _Channel(http.HTTPChannel):
     """A connection that ends after one request: only its head went through the door."""
 
-    def checkPersistence(self, request: http.Request, version: bytes) -> bool:  # noqa: ARG002
+    def checkPersistence(self, request: http.Request, version: bytes) -> bool:
         request.responseHeaders.setRawHeaders(b"connection", [b"close"])
         return False
 
@@ -148,6 +148,7 @@ class WebSite(server.Site):
     """
 
     requestFactory = _Request
+    protocol = _Channel  # type: ignore[assignment]
 
     def __init__(
         self,
@@ -165,18 +166,18 @@ class WebSite(server.Site):
             "healthz": _Live(lambda: (200, "alive")),
             "readyz": _Live(lambda: _status(*readiness())),
         }
-        super().__init__(
+        super().__init__(  # type: ignore[no-untyped-call]
             _Folder(children), requestFactory=_Request, reactor=clock, timeout=idle_seconds
         )
         self._paths = frozenset(websocket_paths)
         self._upgrade = _Line(426, "This is a WebSocket.", [(b"upgrade", b"websocket")])
-        self.protocol = _Channel
 
     def getResourceFor(self, request: server.Request) -> resource.Resource:
         if request.path.decode("latin-1") in self._paths:
             request.postpath = []
             return self._upgrade
-        return super().getResourceFor(request)
+        found: resource.Resource = super().getResourceFor(request)  # type: ignore[no-untyped-call]
+        return found
 
     def log(self, request: http.Request) -> None:
         """Access goes to the log at its lowest level: health checks come every second."""
