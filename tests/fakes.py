@@ -47,7 +47,8 @@ class FakeConsumer:
     ) -> None:
         self.queue = queue
         self.deliver = on_delivery
-        self.end = on_end or (lambda _error: None)
+        self.ended: TwbridgeError | None = None
+        self._on_end = on_end or (lambda _error: None)
         self.options = options
         self.bindings: list[tuple[str, str]] = []
         self.binds: list[tuple[str, str]] = []
@@ -55,6 +56,14 @@ class FakeConsumer:
         #: Bind answers that a held link has not given yet.
         self.answers: list[Deferred[None]] = []
         self._link = link
+
+    def end(self, error: TwbridgeError) -> None:
+        """The broker takes it away: in the real one's order, binds in flight fail first."""
+        self.ended = error
+        for answer in self.answers:
+            if not answer.called:
+                answer.errback(error)
+        self._on_end(error)
 
     def bind(self, exchange: str, key: str, arguments: Any = None) -> Deferred[None]:
         self.bindings.append((exchange, key))

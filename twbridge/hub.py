@@ -20,11 +20,12 @@ from twisted.internet.interfaces import IReactorTime
 from twbridge.destinations import Destination
 from twbridge.errors import BadDestination
 from twbridge.fanout import Fanout, Subscriber
-from twbridge.sources import UP, ConsumingLink, Source
+from twbridge.ports import UP, ConsumingLink
+from twbridge.sources import Source
 from twbridge.topics import words
 from twbridge.wire import Delivery
 
-__all__ = ["UP", "Hub", "Subscriber"]
+__all__ = ["Hub", "Subscriber"]
 
 #: The exchanges that RabbitMQ declares itself, and their types.
 BUILT_IN = {

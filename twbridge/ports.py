@@ -1,18 +1,66 @@
-"""What a session needs around it: its socket, the link, and what all sessions share."""
+"""What the inside of the bridge needs around it: the link, a socket, what sessions share."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.defer import Deferred
 
+from twbridge.errors import TwbridgeError
 from twbridge.flow import Gate, Pressing
-from twbridge.hub import Hub
-from twbridge.policy import Policy
+from twbridge.link.topology import Queue
+from twbridge.wire import Delivery
 
-__all__ = ["Limits", "Link", "Services", "Transport"]
+if TYPE_CHECKING:
+    from twbridge.hub import Hub
+    from twbridge.policy import Policy
+
+__all__ = ["UP", "Consumer", "ConsumingLink", "Limits", "Link", "Services", "Transport"]
+
+#: The link's states in which it consumes.
+UP = frozenset({"ready", "blocked"})
+
+
+class Consumer(Protocol):
+    """What the hub needs of a consumer of the link. It is bound again after each reconnect."""
+
+    @property
+    def ended(self) -> TwbridgeError | None:
+        """Why it has ended, if it has."""
+
+    def bind(self, exchange: str, key: str, /) -> Deferred[None]:
+        """Fires when the broker has the binding."""
+
+    def unbind(self, exchange: str, key: str, /) -> Deferred[None]:
+        """Undo it."""
+
+    def cancel(self) -> Deferred[None]:
+        """Consume no more; the queue goes with its consumer."""
+
+
+class ConsumingLink(Protocol):
+    """What the hub needs of the link."""
+
+    @property
+    def state(self) -> str:
+        """One of the link's states; those in :data:`UP` consume."""
+
+    def on_state(self, callback: Callable[[str], None], /) -> Callable[[], None]:
+        """Call back with each new state; up means that what was declared is there again."""
+
+    def consume(
+        self,
+        queue: Queue,
+        on_delivery: Callable[[Delivery], None],
+        *,
+        no_ack: bool = False,
+        prefetch: int = 20,
+        on_end: Callable[[TwbridgeError], None] | None = None,
+    ) -> Deferred[Any]:
+        """Declare a queue and consume it; fires with a :class:`Consumer`."""
 
 
 class Transport(Protocol):

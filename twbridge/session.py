@@ -18,24 +18,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twbridge.commands import (
-    Command,
-    Event,
-    Gap,
-    Id,
-    Invalid,
-    LinkChanged,
-    Ping,
-    Pong,
-    Publish,
-    Published,
-    Refused,
-    Subscribe,
-    Subscribed,
-    Unsubscribe,
-    Unsubscribed,
-    Welcome,
-)
+from twbridge import commands
+from twbridge.commands import Command, Event, Id
 from twbridge.destinations import Destination
 from twbridge.dialects.interfaces import Encoder, ICodec
 from twbridge.errors import (
@@ -47,9 +31,8 @@ from twbridge.errors import (
     TwbridgeError,
     UnknownOperation,
 )
-from twbridge.hub import UP
 from twbridge.policy import Peer
-from twbridge.ports import Services, Transport
+from twbridge.ports import UP, Services, Transport
 from twbridge.screening import screen
 
 __all__ = ["Input", "Session", "State"]
@@ -176,11 +159,11 @@ class Session:
     def ended(self, destination: Destination, error: TwbridgeError) -> None:
         """The hub has ended a subscription."""
         self._subscriptions.pop(destination, None)
-        self._input(Input.TOLD, Unsubscribed(None, destination, error.public))
+        self._input(Input.TOLD, commands.Unsubscribed(None, destination, error.public))
 
     def interrupted(self, destination: Destination) -> None:
         """A subscription goes on, but may have missed messages."""
-        self._input(Input.TOLD, Gap(destination))
+        self._input(Input.TOLD, commands.Gap(destination))
 
     def _input(self, what: Input, *values: Any) -> None:
         self._state, action = _TABLE[self._state, what]
@@ -201,25 +184,25 @@ class Session:
 
     def _open(self) -> None:
         services = self._services
-        self._say(Welcome(self.id, services.instance, services.heartbeat, self.peer.user))
+        self._say(commands.Welcome(self.id, services.instance, services.heartbeat, self.peer.user))
         self._tell_link(services.link.state in UP)
         for command in self._codec.opening():
             self._obey(command)
 
     def _receive(self, payload: bytes, binary: bool) -> None:
         try:
-            commands = self._codec.decode(payload, binary)
+            decoded = self._codec.decode(payload, binary)
         except BadFrame as error:
-            self._refuse(Refused(None, error))
+            self._refuse(commands.Refused(None, error))
             return
-        for command in commands:
+        for command in decoded:
             if self._state is State.OPEN:
                 self._obey(command)
 
     def _tell_link(self, up: bool) -> None:
         if up is not self._link_up:
             self._link_up = up
-            self._say(LinkChanged(up))
+            self._say(commands.LinkChanged(up))
 
     def _say(self, event: Event) -> None:
         message = self._codec.encode(event)
@@ -247,24 +230,24 @@ class Session:
         try:
             carry_out(self, command)
         except TwbridgeError as error:
-            self._refuse(Refused(command.id, error, operation))
+            self._refuse(commands.Refused(command.id, error, operation))
         else:
             self._nonsense = 0
 
-    def _refuse(self, refused: Refused) -> None:
+    def _refuse(self, refused: commands.Refused) -> None:
         self._say(refused)
         if isinstance(refused.error, _NONSENSE):
             self._nonsense += 1
             if self._nonsense >= self._services.limits.nonsense:
                 self.close(1008, f"{self._nonsense} frames in a row made no sense.")
 
-    def _invalid(self, command: Invalid) -> None:
+    def _invalid(self, command: commands.Invalid) -> None:
         raise command.error
 
-    def _ping(self, command: Ping) -> None:
-        self._say(Pong(command.id))
+    def _ping(self, command: commands.Ping) -> None:
+        self._say(commands.Pong(command.id))
 
-    def _subscribe(self, command: Subscribe) -> None:
+    def _subscribe(self, command: commands.Subscribe) -> None:
         destination = command.destination
         if not destination.live:
             raise BadDestination(
@@ -288,18 +271,18 @@ class Session:
 
     def _subscribed(self, _result: None, identity: Id, destination: Destination) -> None:
         self._subscriptions[destination] = destination
-        self._input(Input.TOLD, Subscribed(identity, destination))
+        self._input(Input.TOLD, commands.Subscribed(identity, destination))
 
     def _not_subscribed(self, failure: Failure, identity: Id, destination: Destination) -> None:
         self._subscriptions.pop(destination, None)
         self._answer_refused(failure, identity, "subscribe")
 
-    def _unsubscribe(self, command: Unsubscribe) -> None:
+    def _unsubscribe(self, command: commands.Unsubscribe) -> None:
         subscription = self._subscriptions.pop(command.destination, None)
         if subscription is None:
             raise NotFound(f"You are not subscribed to {command.destination}.")
         self._release(subscription)
-        self._say(Unsubscribed(command.id, command.destination))
+        self._say(commands.Unsubscribed(command.id, command.destination))
 
     def _release(self, subscription: Destination | Deferred[None]) -> None:
         if isinstance(subscription, Destination):
@@ -307,7 +290,7 @@ class Session:
         else:
             subscription.cancel()
 
-    def _publish(self, command: Publish) -> None:
+    def _publish(self, command: commands.Publish) -> None:
         services = self._services
         destination = command.destination
         mandatory = screen(command, services.limits.message, services.limits.headers)
@@ -335,7 +318,7 @@ class Session:
 
     def _published(self, _result: None, identity: Id) -> None:
         self._answered()
-        self._input(Input.TOLD, Published(identity))
+        self._input(Input.TOLD, commands.Published(identity))
 
     def _not_published(self, failure: Failure, identity: Id) -> None:
         self._answered()
@@ -347,7 +330,7 @@ class Session:
             what = "{session!r} could not {operation}"
             _log.failure(what, failure, session=self, operation=operation)
             error = TwbridgeError()
-        self._input(Input.TOLD, Refused(identity, error, operation))
+        self._input(Input.TOLD, commands.Refused(identity, error, operation))
 
     def _broken(self, failure: Failure) -> None:
         _log.failure("{session!r} broke on an answer", failure, session=self)
@@ -376,11 +359,11 @@ class Session:
 
 
 _COMMANDS: dict[type, tuple[Callable[[Session, Any], None], str]] = {
-    Subscribe: (Session._subscribe, "subscribe"),
-    Unsubscribe: (Session._unsubscribe, "unsubscribe"),
-    Publish: (Session._publish, "publish"),
-    Ping: (Session._ping, "ping"),
-    Invalid: (Session._invalid, ""),
+    commands.Subscribe: (Session._subscribe, "subscribe"),
+    commands.Unsubscribe: (Session._unsubscribe, "unsubscribe"),
+    commands.Publish: (Session._publish, "publish"),
+    commands.Ping: (Session._ping, "ping"),
+    commands.Invalid: (Session._invalid, ""),
 }
 
 _Step = tuple[State, Callable[..., None]]

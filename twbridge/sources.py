@@ -7,10 +7,9 @@ refused a binding.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -19,14 +18,11 @@ from twbridge.destinations import Destination
 from twbridge.errors import ChannelClosed, Conflict, EncodeError, NotReady, TwbridgeError
 from twbridge.fanout import Fanout, Subscriber
 from twbridge.link.topology import Queue
-from twbridge.wire import Delivery
+from twbridge.ports import Consumer, ConsumingLink
 
-__all__ = ["UP", "Consumer", "ConsumingLink", "Owner", "Source"]
+__all__ = ["Owner", "Source"]
 
 _log = Logger()
-
-#: The link's states in which it consumes.
-UP = frozenset({"ready", "blocked"})
 
 #: Seconds before a queue is made again that was not made just now, and before one that was.
 AGAIN, SLOWLY = 0.0, 1.0
@@ -34,41 +30,6 @@ AGAIN, SLOWLY = 0.0, 1.0
 RECENT = 5.0
 #: Bindings that nobody needs any more and that wait for their end; past it they end at once.
 MAX_IDLE = 1000
-
-
-class Consumer(Protocol):
-    """What a source needs of a consumer of the link. It is bound again after each reconnect."""
-
-    def bind(self, exchange: str, key: str, /) -> Deferred[None]:
-        """Fires when the broker has the binding."""
-
-    def unbind(self, exchange: str, key: str, /) -> Deferred[None]:
-        """Undo it."""
-
-    def cancel(self) -> Deferred[None]:
-        """Consume no more; the queue goes with its consumer."""
-
-
-class ConsumingLink(Protocol):
-    """What a source needs of the link."""
-
-    @property
-    def state(self) -> str:
-        """One of the link's states; those in :data:`UP` consume."""
-
-    def on_state(self, callback: Callable[[str], None], /) -> Callable[[], None]:
-        """Call back with each new state; up means that what was declared is there again."""
-
-    def consume(
-        self,
-        queue: Queue,
-        on_delivery: Callable[[Delivery], None],
-        *,
-        no_ack: bool = False,
-        prefetch: int = 20,
-        on_end: Callable[[TwbridgeError], None] | None = None,
-    ) -> Deferred[Any]:
-        """Declare a queue and consume it; fires with a :class:`Consumer`."""
 
 
 class Owner(Protocol):
@@ -151,10 +112,13 @@ class Source:
         if self.consumer is None:
             self._make()
             return
+        consumer = self.consumer
         for binding in list(self.bindings.values()):
-            self._drive(binding, self.consumer)
+            self._drive(binding, consumer)
 
     def _drive(self, binding: _Binding, consumer: Consumer) -> None:
+        if self.bindings.get(binding.key) is not binding:
+            return
         if binding.bound:
             self._settle(binding)
         elif binding.asked is not consumer:
@@ -181,6 +145,8 @@ class Source:
 
     def _not_consuming(self, failure: Failure) -> None:
         self._making = False
+        if not self.bindings:
+            return
         if not _final(failure):
             self._later(SLOWLY)
             return
@@ -207,11 +173,13 @@ class Source:
         self._settle(binding)
 
     def _not_bound(self, failure: Failure, binding: _Binding, consumer: Consumer) -> None:
-        if self.bindings.get(binding.key) is not binding:
+        if self.bindings.get(binding.key) is not binding or binding.asked is not consumer:
             return
+        if consumer.ended is not None:
+            return  # it says so itself, and all is made again
         if _final(failure):
             self._refuse(binding, failure)
-        elif binding.asked is consumer:
+        else:
             binding.asked = None
             self._later(SLOWLY)
 
@@ -223,7 +191,6 @@ class Source:
             binding.bound = False
             binding.asked = None
         recent = self._owner.clock.seconds() - self._made < RECENT
-        # Never now: the answers of binds that this end belongs to may be still to come.
         self._later(SLOWLY if recent else AGAIN)
 
     def _later(self, delay: float) -> None:
@@ -237,8 +204,9 @@ class Source:
     # -- towards the subscribers
 
     def _settle(self, binding: _Binding) -> None:
-        waiting, binding.waiting = binding.waiting, []
-        for one in waiting:
+        # One by one: what an answer sets off may take others back.
+        while binding.waiting:
+            one = binding.waiting.pop(0)
             _stop(one.timer)
             self.fanout.join(one.destination, one.subscriber)
             one.answer.callback(None)
@@ -246,9 +214,9 @@ class Source:
     def _refuse(self, binding: _Binding, failure: Failure) -> None:
         """The broker does not bind it: who waits and who was there is told."""
         subscribers = self.fanout.subscribers(binding.key)
-        waiting, binding.waiting = binding.waiting, []
         self._remove(binding)
-        for one in waiting:
+        while binding.waiting:
+            one = binding.waiting.pop(0)
             _stop(one.timer)
             one.answer.errback(failure)
         for destination, subscriber in subscribers:
@@ -266,6 +234,9 @@ class Source:
         if binding is None:
             binding = self.bindings[destination.key] = _Binding(destination.key)
         self._need(binding)
+        if binding.bound and self._owner.up:
+            self.fanout.join(destination, subscriber)
+            return succeed(None)
         waiting = _Waiting(destination, subscriber)
         early = Conflict("It was unsubscribed before the broker had bound it.")
         waiting.answer = Deferred(lambda _answer: self._give_up(binding, waiting, early))
