@@ -73,7 +73,8 @@ class Connection:
         self._limits = limits
         self._users = users
         self._header = b""
-        self._reader = wire.FrameReader(limits.frame_max, limits.max_body)
+        #: Bodies are taken once the login is over.
+        self._reader = wire.FrameReader(limits.frame_max, max_body=1)
         self._channel_max = limits.channel_max
         self._socket_full = False
         self._blocked = False
@@ -182,9 +183,11 @@ class Connection:
         if method.virtual_host != "/":
             raise refusals.hard(530, f"vhost {method.virtual_host} not found")
         self.state = State.RUNNING
+        self._reader.max_body = self._limits.max_body
         self._send(commands.Connection.OpenOk())
 
     def _client_close(self, _method: commands.Connection.Close) -> None:
+        self.state = State.CLOSING
         self._tear_down()
         self._send(commands.Connection.CloseOk())
         self._close()

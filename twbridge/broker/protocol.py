@@ -79,6 +79,8 @@ class BrokerProtocol(Protocol):
     # -- Twisted ------------------------------------------------------------------------------
 
     def connectionMade(self) -> None:
+        if ITCPTransport.providedBy(self.transport):
+            self.transport.setTcpNoDelay(True)  # answers are small and waited for
         self.transport.registerProducer(cast(IPushProducer, self), True)
         self._deadline = self._clock.callLater(LOGIN_TIMEOUT, self.abort)
 

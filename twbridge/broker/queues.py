@@ -183,6 +183,6 @@ class Queue:
         )
 
     def _drop_head(self) -> None:
-        # The limits also hold for requeued messages, whatever the overflow behaviour.
-        while self.ready and self._overflows():
+        # A queue that rejects instead may grow past its limit by requeued messages.
+        while self.ready and not self._rejects and self._overflows():
             self.settle(self._pop())

@@ -221,6 +221,8 @@ class VirtualHost:
             self.queues[made] = queue
             self.exchanges[""].bind(Binding(queue, made))
             return queue
+        if known.owner is not (asker if exclusive else None):
+            raise refusals.locked(name)
         argument_rules.check_same(
             "queue",
             name,
@@ -229,8 +231,6 @@ class VirtualHost:
             given,
             known.arguments,
         )
-        if known.owner is not (asker if exclusive else None):
-            raise refusals.locked(name)
         return known
 
     def delete_queue(self, queue: Queue) -> int:
