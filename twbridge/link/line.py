@@ -83,15 +83,19 @@ class Line:
         self._random = random
         self._owner = owner
         self._turn = 0
+        self._stopped = True
         self._loop: Deferred[None] | None = None
 
     def start(self) -> None:
         """Begin to connect. What happens is told to the owner."""
+        self._stopped = False
         self._loop = Deferred.fromCoroutine(self._keep())
         self._loop.addErrback(self._ended)
 
     async def stop(self) -> None:
         """Close the connection in order, or give up the attempt under way."""
+        # The flag for a loop that runs now, up the stack; the cancel for one that waits.
+        self._stopped = True
         connection, self.connection = self.connection, None
         loop, self._loop = self._loop, None
         if loop is not None:
@@ -106,7 +110,7 @@ class Line:
 
     async def _keep(self) -> None:
         failures = 0
-        while True:
+        while not self._stopped:
             try:
                 connection, lost = await self._connect()
             except CancelledError:
@@ -119,14 +123,21 @@ class Line:
                     self._owner.line_given_up(self, error)
                     return
             else:
+                if self._stopped:
+                    await connection.shutdown()
+                    return
                 since = self._clock.seconds()
                 self.connection = connection
                 self._owner.line_up(self, connection)
+                if self._stopped:
+                    return
                 problem = await lost
                 self.connection = None
                 stable = self._clock.seconds() - since > self._retry.cap
                 failures = 0 if stable else failures + 1
             self._owner.line_down(self, problem)
+            if self._stopped:
+                return
             await deferLater(self._clock, self._delay(failures, problem))
 
     async def _connect(self) -> tuple[Connection, Deferred[ConnectionClosed]]:
