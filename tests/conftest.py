@@ -19,6 +19,14 @@ settings.register_profile(
 settings.load_profile("twbridge")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # txAMQP 0.8.2 predates the deprecation; trial re-emits it with the file for a module.
+    config.addinivalue_line(
+        "filterwarnings",
+        "ignore:twisted.internet.defer.returnValue was deprecated:DeprecationWarning:.*txamqp.*",
+    )
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _temporary_working_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Run in an empty folder, like trial: ``mktemp`` is relative, and the checkout stays clean."""

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -39,7 +40,8 @@ class Proxy:
     """Listens on a loopback port and carries each connection to one target.
 
     ``latency`` is in seconds and may be changed at any time; bytes never overtake each other.
-    ``carried`` counts the bytes passed on in each direction, ``accepted`` the connections.
+    ``carried`` counts the bytes passed on in each direction, ``accepted`` the connections, and
+    ``tap``, when set, sees what is passed on: (number of the connection, direction, bytes).
     """
 
     def __init__(self, reactor: Any, host: str, port: int) -> None:
@@ -47,6 +49,7 @@ class Proxy:
         self.latency = 0.0
         self.accepted = 0
         self.carried = dict.fromkeys(Way, 0)
+        self.tap: Callable[[int, Way, bytes], object] = lambda *_: None
         self.stalled: frozenset[Way] = frozenset()
         self.limits: dict[Way, int] = {}
         self.pairs: set[_Pair] = set()
@@ -126,6 +129,7 @@ class _Pair:
         self.proxy = proxy
         self.sides = {way: _Side(self, way) for way in Way}
         self.gone: Deferred[None] = Deferred()
+        self._number = 0
         self._held: dict[Way, list[tuple[float, bytes]]] = {way: [] for way in Way}
         self._open = 0
         self._ended: set[Way] = set()
@@ -134,6 +138,7 @@ class _Pair:
         self._open += 1
         if way is Way.UP:
             self.proxy.accepted += 1
+            self._number = self.proxy.accepted
             self.proxy.pairs.add(self)
             factory = Factory.forProtocol(lambda: self.sides[Way.DOWN])
             factory.noisy = False
@@ -207,6 +212,7 @@ class _Pair:
             elif limit is not None:
                 self.proxy.limits[way] = limit - len(data)
             self.proxy.carried[way] += len(data)
+            self.proxy.tap(self._number, way, data)
             other.write(data)
 
 
