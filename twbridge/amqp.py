@@ -189,6 +189,9 @@ class Link:
         self._machine.stop()
         if self._publishing.connection is not None:
             await self._settled()
+        lost = self._publisher.in_flight + self._publisher.waiting
+        if lost:
+            _log.warn("{count} messages were not confirmed before the end", count=lost)
         self._publisher.give_up("the link was closed")
         await DeferredList(
             [Deferred.fromCoroutine(line.stop()) for line in (self._publishing, *self._consuming)]
