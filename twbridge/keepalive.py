@@ -6,9 +6,10 @@ sweep a second looks at those that are due and at no others.
 
 ::
 
-    quiet --- nothing heard for the interval, ping ---> asked --- still nothing ---> dropped
-      '--- heard: again from the start                    '--- heard: quiet
-    closing --- not closed at the deadline ---> dropped
+    quiet --- silent for the interval: ping ---> asked --- still silent ---> dropped
+      '-- heard: quiet                             '-- heard: rested, the interval's rest
+    rested --- as quiet
+    closing --- not gone at the deadline ---> dropped
 """
 
 from __future__ import annotations
@@ -62,9 +63,12 @@ class Keepalive:
         self._interval = interval
         self._timeout = timeout
         self._close_timeout = close_timeout
+        # What is left of the interval when the answer to a ping is looked for.
+        self._rest = max(interval - timeout, 0.0)
         # Each maps a connection to the time at which it is due.
         self._quiet: dict[Kept, float] = {}
         self._asked: dict[Kept, float] = {}
+        self._rested: dict[Kept, float] = {}
         self._closing: dict[Kept, float] = {}
         self._call: IDelayedCall | None = None
 
@@ -75,20 +79,26 @@ class Keepalive:
 
     def closing(self, connection: Kept) -> None:
         """The connection was told to close: no pings any more, but a deadline."""
-        self._quiet.pop(connection, None)
-        self._asked.pop(connection, None)
         if connection not in self._closing:
+            self._forget(connection)
             self._closing[connection] = self._clock.seconds() + self._close_timeout
             self._run()
 
     def remove(self, connection: Kept) -> None:
         """The connection is gone."""
-        self._quiet.pop(connection, None)
-        self._asked.pop(connection, None)
+        self._forget(connection)
         self._closing.pop(connection, None)
-        if self._call is not None and not (self._quiet or self._asked or self._closing):
+        if self._call is not None and not self._busy:
             self._call.cancel()
             self._call = None
+
+    def _forget(self, connection: Kept) -> None:
+        for waiting in (self._quiet, self._asked, self._rested):
+            waiting.pop(connection, None)
+
+    @property
+    def _busy(self) -> bool:
+        return bool(self._quiet or self._asked or self._rested or self._closing)
 
     def _run(self) -> None:
         if self._call is None:
@@ -102,17 +112,18 @@ class Keepalive:
                 connection.drop("it did not close in time")
             for connection in _due(self._asked, now):
                 self._answered(connection, now)
-            for connection in _due(self._quiet, now):
-                self._ask(connection, now)
+            for waiting in (self._rested, self._quiet):
+                for connection in _due(waiting, now):
+                    self._ask(connection, now)
         except Exception:
             self._log.failure("A sweep over the connections failed")
-        if self._quiet or self._asked or self._closing:
+        if self._busy:
             self._run()
 
     def _answered(self, connection: Kept, now: float) -> None:
         if connection.heard or connection.deaf:
             connection.heard = False
-            self._quiet[connection] = now + self._interval
+            self._rested[connection] = now + self._rest
         else:
             connection.drop("it did not answer a ping in time")
 

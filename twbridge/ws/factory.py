@@ -101,6 +101,7 @@ class BridgeFactory(WebSocketServerFactory):
             trustXForwardedFor=0,
         )
         shared = DEFAULTS | {name: getattr(self, name) for name in BridgeProtocol.CONFIG_ATTRS}
+        shared["factory"] = self
         shared["perMessageCompressionAccept"] = staticmethod(self._accept_compression)
         self._kind: type[BridgeProtocol] = type("BridgeProtocol", (BridgeProtocol,), shared)
 

@@ -84,7 +84,11 @@ DEFAULTS: Final[dict[str, Any]] = {
     "current_frame": None,
     "inside_message": False,
     "websocket_version": 13,
+    "current_frame_masker": None,
+    "utf8validateLast": None,
     "data": b"",
+    "connected": 1,
+    "peer": "",
 }
 """Autobahn's attributes, with the value that they have for nearly every open connection. The
 class gets them, `slim` takes them from the instances."""
@@ -107,6 +111,7 @@ _SPENT: Final = frozenset(
         "http_status_line",
         "is_closed",
         "is_open",
+        "peer",
         "send_queue",
         "trafficStats",
         "utf8validator",

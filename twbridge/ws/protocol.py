@@ -52,6 +52,7 @@ class BridgeProtocol(WebSocketServerProtocol):
     _held = False
     _consuming = False
     _fragments = 0
+    _isMessageCompressed: bool
     _pong: bytes | None = None
     _outbox: Outbox | None = None
     _session: ISession | None = None
@@ -94,6 +95,7 @@ class BridgeProtocol(WebSocketServerProtocol):
         self._outbox = Outbox(self.transport, self.factory.options.send_buffer, self._overflow)
         self.send_frame = self._outbox.send
         self.transport.registerProducer(self, True)
+        self.heard = False
         self.factory.opened(self)
         try:
             self._session = self.factory.open_session(peer, codec, self)
@@ -139,11 +141,20 @@ class BridgeProtocol(WebSocketServerProtocol):
             self._fragments = 0
             self._fail_connection(1008, "too many fragments in one message")
 
+    def onFrameData(self, payload: bytes) -> None:
+        """As Autobahn's, which stops in the midst of what it can't inflate, and never sees the
+        peer's close: the rest of such a message is read over.
+        """
+        if super().onFrameData(payload) is False:
+            self._isMessageCompressed = False
+            self.utf8validateIncomingCurrentMessage = False
+
     def onMessageEnd(self) -> None:
         """As Autobahn's, without a signal that nobody listens to."""
         parts = self.message_data
         self.message_data = None  # type: ignore[assignment]
-        vars(self).pop("utf8validator", None)
+        for name in ("utf8validator", "current_frame_masker", "utf8validateLast"):
+            vars(self).pop(name, None)
         if self._perMessageCompress is not None:
             # No context is taken over to the next message, but the window stays allocated.
             self._perMessageCompress._decompressor = None
@@ -270,7 +281,7 @@ class BridgeProtocol(WebSocketServerProtocol):
             self.transport.write(_PING)
 
     def drop(self, why: str) -> None:
-        self._log.debug("Dropped {peer}: {why}", peer=self.peer, why=why)
+        self._log.debug("Dropped {peer}: {why}", peer=self.transport.getPeer(), why=why)
         self.state = self.STATE_CLOSED
         self.transport.abortConnection()
 
