@@ -61,3 +61,9 @@ def shown(port: IListeningPort) -> str:
         name = getattr(address, "name", address)
         return f"unix:{name.decode() if isinstance(name, bytes) else name}"
     return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
+
+
+def reason(error: Exception) -> str:
+    """Why nobody can listen, in a few words: ``Address already in use``."""
+    cause = getattr(error, "socketError", error)
+    return getattr(cause, "strerror", None) or " ".join(str(cause).split())

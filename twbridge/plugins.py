@@ -9,6 +9,7 @@ from twisted.logger import Logger
 from twisted.plugin import getPlugins
 from twisted.python.failure import Failure
 
+from twbridge.dialects.interfaces import IDialect
 from twbridge.interfaces import Bridge, IBridgePlugin
 
 
@@ -18,6 +19,11 @@ def find() -> list[IBridgePlugin]:
     A module that can't be imported is logged by Twisted and left out.
     """
     return sorted(getPlugins(IBridgePlugin), key=lambda plugin: str(plugin.name))
+
+
+def find_dialects() -> list[IDialect]:
+    """The dialects that other distributions bring."""
+    return list(getPlugins(IDialect))
 
 
 class Plugins:
