@@ -10,7 +10,7 @@ from typing import Any
 from pamqp import base, commands
 
 from twbridge import wire
-from twbridge.broker import refusals
+from twbridge.broker import refusals, replies
 from twbridge.broker.channel import Channel
 from twbridge.broker.consumers import Consumer, Held
 from twbridge.broker.publishing import Confirms, received
@@ -33,7 +33,7 @@ def publish(channel: Channel, content: wire.Content) -> None:
     outcome = channel.vhost.publish(exchange, message, more_keys)
     if method.mandatory and not outcome.routed:
         channel.send_content(
-            commands.Basic.Return(312, "NO_ROUTE", message.exchange, message.routing_key),
+            replies.no_route(message),
             message.raw_properties,
             message.body,
         )
@@ -89,9 +89,7 @@ def _get(channel: Channel, method: commands.Basic.Get) -> None:
     else:
         channel.unacknowledged.add(tag, Held(entry, queue, None))
     channel.send_content(
-        commands.Basic.GetOk(
-            tag, entry.redelivered, message.exchange, message.routing_key, len(queue)
-        ),
+        replies.get_ok(tag, entry, len(queue)),
         message.raw_properties,
         message.body,
     )

@@ -12,7 +12,7 @@ from typing import Any
 from pamqp import base, commands
 
 from twbridge import wire
-from twbridge.broker import refusals
+from twbridge.broker import refusals, replies
 from twbridge.broker.consumers import Consumer, Held, Unacknowledged
 from twbridge.broker.messages import Entry
 from twbridge.broker.ports import Owner
@@ -85,9 +85,7 @@ class Channel:
         else:
             self.unacknowledged.add(tag, Held(entry, consumer.queue, consumer))
         self.send_content(
-            commands.Basic.Deliver(
-                consumer.tag, tag, entry.redelivered, message.exchange, message.routing_key
-            ),
+            replies.deliver(consumer.tag, tag, entry),
             message.raw_properties,
             message.body,
         )

@@ -19,7 +19,7 @@ from pamqp import base, commands
 from twisted.logger import Logger
 
 from twbridge import wire
-from twbridge.broker import login, refusals
+from twbridge.broker import login, refusals, replies
 from twbridge.broker.basic_methods import METHODS as BASIC_METHODS
 from twbridge.broker.basic_methods import publish
 from twbridge.broker.channel import Channel
@@ -289,7 +289,7 @@ class Connection:
                 f"channel_max ({self._channel_max})",
             )
         channel = self.channels[number] = Channel(number, self, self._vhost)
-        channel.send(commands.Channel.OpenOk(""))
+        channel.send(replies.channel_open_ok())
 
     # -- the end ------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pamqp import base, commands
 
-from twbridge.broker import refusals
+from twbridge.broker import refusals, replies
 from twbridge.broker.channel import Channel
 
 __all__ = ["METHODS"]
@@ -69,7 +69,7 @@ def _queue_declare(channel: Channel, method: commands.Queue.Declare) -> None:
             arguments=method.arguments,
         )
     channel.last_queue = queue.name
-    channel.answer(method, commands.Queue.DeclareOk(queue.name, len(queue), len(queue.consumers)))
+    channel.answer(method, replies.declare_ok(queue.name, len(queue), len(queue.consumers)))
 
 
 def _binding_key(channel: Channel, queue: str, routing_key: str) -> str:

@@ -1,0 +1,438 @@
+"""Publishing, delivering, acknowledging, confirming."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from pamqp import commands
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.broker.client import Client
+from twbridge import wire
+
+Basic = commands.Basic
+
+
+def refused(text: str, code: int = 406) -> list[str]:
+    return [f"channel.close {code} {text}"]
+
+
+class PublishTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.client = Client()
+        self.client.queue("q")
+
+    def test_the_default_exchange_leads_to_the_queue_of_that_name(self) -> None:
+        self.assertEqual(self.client.publish("", "q", b"hello"), [])
+        self.assertEqual(self.client.call(Basic.Get(queue="q")), ["basic.getok q hello"])
+
+    def test_properties_and_body_arrive_as_they_were_sent(self) -> None:
+        headers = {"a": [1, {"b": None}], "f": 0.1}
+        body = bytes(range(256)) * 1000
+        self.client.publish("", "q", body, headers=headers, content_type="x/y", priority=3)
+        self.client.call(Basic.Get(queue="q"))
+        (content,) = self.client.last
+        assert isinstance(content, wire.Content)
+        self.assertEqual(content.body, body)
+        self.assertEqual(
+            content.properties, {"content_type": "x/y", "headers": headers, "priority": 3}
+        )
+
+    def test_mandatory_comes_back_without_a_queue(self) -> None:
+        self.assertEqual(
+            self.client.publish("amq.topic", "a", b"hello", mandatory=True, type="t"),
+            ["basic.return a hello"],
+        )
+        (content,) = self.client.last
+        assert isinstance(content, wire.Content)
+        method = content.method
+        self.assertEqual(
+            (method.reply_code, method.reply_text, method.exchange), (312, "NO_ROUTE", "amq.topic")
+        )
+        self.assertEqual(content.properties, {"type": "t"})
+        self.assertEqual(self.client.publish("amq.topic", "a"), [])
+        self.assertEqual(self.client.publish("", "q", mandatory=True), [])
+
+    def test_cc_and_bcc_lead_on_and_only_cc_is_seen(self) -> None:
+        for name in ("cc", "bcc"):
+            self.client.queue(name)
+        headers = {"CC": ["cc", "q"], "BCC": ["bcc", 7], "other": "x"}
+        self.client.publish("", "q", headers=headers, message_id="1")
+        for name in ("q", "cc", "bcc"):
+            self.client.call(Basic.Get(queue=name))
+            (content,) = self.client.last
+            assert isinstance(content, wire.Content)
+            self.assertEqual(
+                content.properties,
+                {"headers": {"CC": ["cc", "q"], "other": "x"}, "message_id": "1"},
+            )
+            self.assertEqual(content.method.message_count, 0)
+
+    def test_the_headers_exchange_sees_headers_without_bcc(self) -> None:
+        bind = commands.Queue.Bind(
+            queue="q", exchange="amq.headers", arguments={"x-match": "any", "a": 1, "BCC": None}
+        )
+        self.client.call(bind)
+        self.client.publish("amq.headers", headers={"BCC": []})
+        self.client.publish("amq.headers", headers={"a": 1})
+        self.assertEqual(len(self.client.vhost.queues["q"]), 1)
+
+    def test_what_is_wrong_with_it_closes_the_channel(self) -> None:
+        cases: list[tuple[dict[str, Any], int, str]] = [
+            ({"exchange": "no"}, 404, "NOT_FOUND - no exchange 'no' in vhost '/'"),
+            (
+                {"headers": {"CC": "a"}},
+                406,
+                'PRECONDITION_FAILED - invalid message: {unacceptable_type_in_header,"CC",longstr}',
+            ),
+            (
+                {"expiration": "soon"},
+                406,
+                "PRECONDITION_FAILED - invalid expiration 'soon': no_integer",
+            ),
+            (
+                {"user_id": "eve"},
+                406,
+                "PRECONDITION_FAILED - user_id property set to 'eve' but authenticated user was "
+                "'guest'",
+            ),
+            (
+                {"reply_to": "amq.rabbitmq.reply-to"},
+                406,
+                "PRECONDITION_FAILED - fast reply consumer does not exist",
+            ),
+            (
+                {"delivery_mode": 5},
+                406,
+                "PRECONDITION_FAILED - invalid message: {delivery_mode_unknown,5}",
+            ),
+        ]
+        for properties, code, text in cases:
+            self.assertEqual(Client().publish(**properties), refused(text, code))
+
+    def test_what_is_right_does_not(self) -> None:
+        self.assertEqual(
+            self.client.publish("", "q", expiration="60", user_id="guest", delivery_mode=2), []
+        )
+
+    def test_an_internal_exchange_is_not_published_to(self) -> None:
+        self.client.call(commands.Exchange.Declare(exchange="x", internal=True))
+        self.assertEqual(
+            self.client.publish("x"),
+            refused("ACCESS_REFUSED - cannot publish to internal exchange 'x' in vhost '/'", 403),
+        )
+
+    def test_immediate_is_not_implemented(self) -> None:
+        self.assertEqual(
+            self.client.publish("", "q", immediate=True),
+            ["connection.close 540 NOT_IMPLEMENTED - immediate=true"],
+        )
+
+    def test_malformed_properties_close_the_connection(self) -> None:
+        method = Basic.Publish(exchange="", routing_key="q")
+        lines = self.client.send(wire.content_frames(1, method, b"\xff\xfe\x01", b"", 0))
+        self.assertEqual([line[:20] for line in lines], ["connection.close 502"])
+
+
+class ConfirmTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.client = Client()
+        self.client.queue("q", arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
+        self.assertEqual(self.client.call(commands.Confirm.Select()), ["confirm.selectok"])
+
+    def frames(self, *keys: str, mandatory: bool = False) -> bytes:
+        return b"".join(
+            wire.publish_frames(1, "", key, b"\0\0", b"x", mandatory, 0) for key in keys
+        )
+
+    def test_every_publish_is_answered_in_order(self) -> None:
+        self.assertEqual(self.client.publish("", "q"), ["ack 1"])
+        self.assertEqual(self.client.publish("", "nobody"), ["ack 2"])
+
+    def test_a_full_queue_that_rejects_is_a_nack(self) -> None:
+        self.client.publish("", "q")
+        self.assertEqual(self.client.publish("", "q"), ["nack 2"])
+        self.client.call(Basic.Get(queue="q", no_ack=True))
+        self.assertEqual(self.client.publish("", "q"), ["ack 3"])
+
+    def test_the_answers_of_one_read_are_joined(self) -> None:
+        sent = self.frames("a", "b", "q", "q", "q", "c", "d", "q")
+        self.assertEqual(
+            self.client.send(sent),
+            ["ack 3 multiple", "nack 5 multiple", "ack 7 multiple", "nack 8"],
+        )
+
+    def test_a_return_comes_before_its_ack(self) -> None:
+        self.assertEqual(
+            self.client.send(self.frames("a", "b", mandatory=True)),
+            ["basic.return a x", "basic.return b x", "ack 2 multiple"],
+        )
+
+    def test_what_came_before_an_error_is_confirmed(self) -> None:
+        bad = wire.publish_frames(1, "no", "", b"\0\0", b"x", False, 0)
+        self.assertEqual(
+            self.client.send(self.frames("a") + bad + self.frames("b")),
+            ["ack 1", "channel.close 404 NOT_FOUND - no exchange 'no' in vhost '/'"],
+        )
+
+    def test_selecting_twice_goes_on_counting(self) -> None:
+        self.client.publish("", "a")
+        self.client.call(commands.Confirm.Select())
+        self.assertEqual(self.client.publish("", "a"), ["ack 2"])
+
+
+class ConsumeTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.client = Client(channels=2)
+        self.client.queue("q")
+
+    def fill(self, letters: str) -> None:
+        for letter in letters:
+            Client(self.client.vhost).publish("", "q", letter.encode())
+
+    def test_what_waits_follows_the_answer(self) -> None:
+        self.fill("ab")
+        self.assertEqual(
+            self.client.consume("q", "c"),
+            ["basic.consumeok c", "deliver c 1 a", "deliver c 2 b"],
+        )
+
+    def test_without_a_tag_the_broker_makes_one(self) -> None:
+        (line,) = self.client.call(Basic.Consume(queue="q"))
+        self.assertRegex(line, r"^basic\.consumeok amq\.ctag-[\w-]{22}$")
+
+    def test_no_wait_is_not_answered(self) -> None:
+        self.assertEqual(self.client.consume("q", "c", nowait=True), [])
+        self.fill("a")
+        self.assertEqual(self.client.seen(), ["deliver c 1 a"])
+        self.assertEqual(self.client.call(Basic.Cancel(consumer_tag="c", nowait=True)), [])
+        self.fill("b")
+        self.assertEqual(self.client.seen(), [])
+
+    def test_no_ack_needs_no_acknowledgement_and_knows_no_prefetch(self) -> None:
+        self.client.call(Basic.Qos(prefetch_count=1))
+        self.client.consume("q", "c", no_ack=True)
+        self.fill("ab")
+        self.assertEqual(self.client.seen(), ["deliver c 1 a", "deliver c 2 b"])
+        self.assertEqual(self.client.vhost.memory.used, 0)
+        self.assertEqual(
+            self.client.ack(1), refused("PRECONDITION_FAILED - unknown delivery tag 1")
+        )
+
+    def test_a_tag_is_used_once_on_a_channel(self) -> None:
+        self.client.consume("q", "c")
+        other = Basic.Consume(queue="q", consumer_tag="c")
+        self.assertEqual(self.client.call(other, 2), ["basic.consumeok c"])
+        self.assertEqual(
+            self.client.consume("q", "c"),
+            ["connection.close 530 NOT_ALLOWED - attempt to reuse consumer tag 'c'"],
+        )
+
+    def test_exclusive_is_for_one_alone(self) -> None:
+        in_use = refused("ACCESS_REFUSED - queue 'q' in vhost '/' in exclusive use", 403)
+        other = Client(self.client.vhost)
+        self.client.consume("q", "c", exclusive=True)
+        self.assertEqual(other.consume("q", "c"), in_use)
+        self.client.call(Basic.Cancel(consumer_tag="c"))
+        other = Client(self.client.vhost)
+        other.consume("q", "c")
+        self.assertEqual(self.client.consume("q", "c", exclusive=True), in_use)
+
+    def test_a_priority_is_refused_and_not_ignored(self) -> None:
+        self.assertEqual(
+            self.client.consume("q", "c", arguments={"x-priority": 1}),
+            refused(
+                "PRECONDITION_FAILED - the embedded broker does not support the consumer argument "
+                "'x-priority'"
+            ),
+        )
+
+    def test_a_cancelled_consumer_keeps_what_it_holds(self) -> None:
+        self.fill("a")
+        self.client.consume("q", "c")
+        self.assertEqual(self.client.call(Basic.Cancel(consumer_tag="c")), ["basic.cancelok c"])
+        self.assertEqual(self.client.call(Basic.Cancel(consumer_tag="c")), ["basic.cancelok c"])
+        self.fill("b")
+        self.assertEqual(self.client.ack(1), [])
+        self.assertEqual(len(self.client.vhost.queues["q"]), 1)
+
+    def test_missing_queues_are_not_found(self) -> None:
+        missing = refused("NOT_FOUND - no queue 'no' in vhost '/'", 404)
+        self.assertEqual(self.client.consume("no"), missing)
+        self.assertEqual(self.client.call(Basic.Get(queue="no"), 2), missing)
+
+    def test_get_counts_what_is_left(self) -> None:
+        self.assertEqual(self.client.call(Basic.Get(queue="q")), ["basic.getempty"])
+        self.fill("ab")
+        self.assertEqual(self.client.call(Basic.Get(queue="q")), ["basic.getok q a"])
+        (content,) = self.client.last
+        assert isinstance(content, wire.Content)
+        self.assertEqual((content.method.delivery_tag, content.method.message_count), (1, 1))
+
+
+class PrefetchTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.client = Client()
+        self.client.queue("q")
+        for letter in "abcdef":
+            self.client.publish("", "q", letter.encode())
+
+    def test_it_limits_each_new_consumer(self) -> None:
+        self.assertEqual(self.client.call(Basic.Qos(prefetch_count=1)), ["basic.qosok"])
+        self.client.consume("q", "1")
+        self.client.call(Basic.Qos(prefetch_count=2))
+        self.assertEqual(
+            self.client.consume("q", "2"),
+            ["basic.consumeok 2", "deliver 2 2 b", "deliver 2 3 c"],
+        )
+        self.assertEqual(self.client.ack(1), ["deliver 1 4 d"])
+        self.assertEqual(self.client.ack(3, multiple=True), ["deliver 2 5 e", "deliver 2 6 f"])
+
+    def test_global_limits_the_channel_and_can_be_raised(self) -> None:
+        self.client.call(Basic.Qos(prefetch_count=2, global_=True))
+        self.client.consume("q", "1")
+        self.assertEqual(self.client.consume("q", "2"), ["basic.consumeok 2"])
+        self.assertEqual(self.client.nack(1, requeue=False), ["deliver 1 3 c"])
+        self.assertEqual(
+            self.client.call(Basic.Qos(prefetch_count=3, global_=True)),
+            ["basic.qosok", "deliver 2 4 d"],
+        )
+
+    def test_get_does_not_count(self) -> None:
+        self.client.call(Basic.Qos(prefetch_count=1, global_=True))
+        self.client.call(Basic.Get(queue="q"))
+        self.assertEqual(self.client.consume("q", "c"), ["basic.consumeok c", "deliver c 2 b"])
+
+    def test_a_size_is_not_implemented(self) -> None:
+        self.assertEqual(
+            self.client.call(Basic.Qos(prefetch_size=3)),
+            ["connection.close 540 NOT_IMPLEMENTED - prefetch_size!=0 (3)"],
+        )
+
+
+class AcknowledgeTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.client = Client(channels=2)
+        self.client.queue("q")
+        for letter in "abcd":
+            self.client.publish("", "q", letter.encode())
+        self.client.call(Basic.Qos(prefetch_count=3))
+        self.client.consume("q", "c")
+
+    def get_all(self) -> list[str]:
+        """What another client gets, in order."""
+        other = Client(self.client.vhost)
+        lines = []
+        while (line := other.call(Basic.Get(queue="q", no_ack=True))[0]) != "basic.getempty":
+            (content,) = other.last
+            assert isinstance(content, wire.Content)
+            lines.append(line.split()[-1] + ("+" if content.method.redelivered else ""))
+        return lines
+
+    def test_multiple_settles_up_to_the_tag_and_zero_means_all(self) -> None:
+        self.assertEqual(self.client.ack(2, multiple=True), ["deliver c 4 d"])
+        self.assertEqual(self.client.ack(0, multiple=True), [])
+        self.assertEqual(self.client.ack(0, multiple=True), [])
+        self.assertEqual(self.client.vhost.memory.used, 0)
+
+    def test_an_unknown_tag_closes_the_channel(self) -> None:
+        for settle in (
+            lambda client: client.ack(9),
+            lambda client: client.ack(0),
+            lambda client: client.ack(9, multiple=True),
+            lambda client: client.nack(9),
+            lambda client: client.call(Basic.Reject(delivery_tag=9)),
+        ):
+            tag = 0 if settle(Client())[0].endswith(" 0") else 9
+            self.assertEqual(
+                settle(Client()), refused(f"PRECONDITION_FAILED - unknown delivery tag {tag}")
+            )
+
+    def test_a_tag_is_settled_once(self) -> None:
+        self.client.ack(1)
+        self.assertEqual(
+            self.client.ack(1), refused("PRECONDITION_FAILED - unknown delivery tag 1")
+        )
+
+    def test_nack_and_reject_drop_or_requeue(self) -> None:
+        self.client.call(Basic.Cancel(consumer_tag="c"))
+        self.client.nack(1, requeue=False)
+        self.client.call(Basic.Reject(delivery_tag=3, requeue=True))
+        self.client.nack(2)
+        self.assertEqual(self.get_all(), ["b+", "c+", "d"])
+
+    def test_nack_multiple_requeues_in_order(self) -> None:
+        self.client.call(Basic.Cancel(consumer_tag="c"))
+        self.client.nack(3, multiple=True)
+        self.assertEqual(self.get_all(), ["a+", "b+", "c+", "d"])
+
+    def test_a_requeued_message_comes_again_marked(self) -> None:
+        self.assertEqual(self.client.nack(1), ["deliver c 4 a again"])
+
+    def test_recover_requeues_everything(self) -> None:
+        self.assertEqual(
+            self.client.call(Basic.Recover(requeue=True)),
+            [
+                "basic.recoverok",
+                "deliver c 4 a again",
+                "deliver c 5 b again",
+                "deliver c 6 c again",
+            ],
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # pamqp's, of recover-async
+            lines = self.client.call(Basic.RecoverAsync(requeue=True))
+        self.assertEqual(lines[0], "deliver c 7 a again")
+        self.assertEqual(
+            self.client.call(Basic.Recover(requeue=False)),
+            ["connection.close 540 NOT_IMPLEMENTED - requeue=false"],
+        )
+
+    def test_the_end_of_the_channel_requeues(self) -> None:
+        self.client.call(commands.Channel.Close(200, "", 0, 0))
+        self.assertEqual(self.get_all(), ["a+", "b+", "c+", "d"])
+
+    def test_an_error_on_the_channel_requeues(self) -> None:
+        self.client.publish("no", "")
+        self.assertEqual(self.get_all(), ["a+", "b+", "c+", "d"])
+
+    def test_the_end_of_the_connection_requeues_and_redelivers_to_nobody_of_it(self) -> None:
+        other = Client(self.client.vhost)
+        self.client.call(Basic.Consume(queue="q", consumer_tag="e"), 2)
+        other.consume("q", "o")
+        self.assertEqual(other.seen(), [])
+        self.assertEqual(
+            self.client.call(commands.Connection.Close(200, "", 0, 0), 0), ["connection.closeok"]
+        )
+        self.assertEqual(
+            other.seen(),
+            [f"deliver o {tag} {body} again" for tag, body in enumerate("abcd", 1)],
+        )
+
+
+class OtherMethodTests(SynchronousTestCase):
+    def test_flow_can_be_on_and_not_off(self) -> None:
+        self.assertEqual(Client().call(commands.Channel.Flow(active=True)), ["channel.flowok True"])
+        self.assertEqual(
+            Client().call(commands.Channel.Flow(active=False)),
+            ["connection.close 540 NOT_IMPLEMENTED - active=false"],
+        )
+
+    def test_there_are_no_transactions(self) -> None:
+        for method in (commands.Tx.Select(), commands.Tx.Commit(), commands.Tx.Rollback()):
+            self.assertEqual(
+                Client().call(method),
+                ["connection.close 540 NOT_IMPLEMENTED - the embedded broker has no transactions"],
+            )
+
+    def test_what_only_a_broker_sends_is_refused(self) -> None:
+        for method in (Basic.GetEmpty(), Basic.ConsumeOk("c"), commands.Connection.Open("/")):
+            self.assertEqual(
+                Client().call(method),
+                ["connection.close 503 COMMAND_INVALID - unimplemented method"],
+            )
+        sent = wire.content_frames(1, Basic.Return(312, "", "", ""), b"\0\0", b"", 0)
+        self.assertEqual(
+            Client().send(sent), ["connection.close 503 COMMAND_INVALID - unimplemented method"]
+        )
