@@ -240,11 +240,9 @@ class FakeSubscriber:
     def __init__(self, encoder: PlainEncoder | None = None) -> None:
         self.encoder = encoder or PlainEncoder()
         self.frames: list[bytes] = []
+        self.send: Callable[[bytes], None] = self.frames.append
         self.over: list[tuple[Destination, TwbridgeError]] = []
         self.gaps: list[Destination] = []
-
-    def send(self, frame: bytes) -> None:
-        self.frames.append(frame)
 
     def ended(self, destination: Destination, error: TwbridgeError) -> None:
         self.over.append((destination, error))

@@ -33,10 +33,13 @@ _CC = b"\x02CCA"
 class Subscriber(Protocol):
     """What the hub needs of a session."""
 
-    #: Hashable; the same object for all that get the same bytes.
-    encoder: Encoder
-    #: Send a frame as it is.
-    send: Callable[[bytes], None]
+    @property
+    def encoder(self) -> Encoder:
+        """Hashable; the same object for all that get the same bytes."""
+
+    @property
+    def send(self) -> Callable[[bytes], None]:
+        """What sends a frame as it is; the shortest way to the socket."""
 
     def ended(self, destination: Destination, error: TwbridgeError) -> None:
         """The subscription is over; there is no need to unsubscribe."""
