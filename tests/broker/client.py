@@ -90,7 +90,7 @@ class Client:
     ) -> list[str]:
         """Go through the whole handshake; return what came last."""
         properties: dict[str, Any] = {"capabilities": dict(capabilities or {})}
-        self.connection.receive(wire.PROTOCOL_HEADER)
+        self.send(wire.PROTOCOL_HEADER)
         lines = self.call(commands.Connection.StartOk(properties, mechanism, response), 0)
         if not self.closed and not self.log:
             limits = self.limits
