@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
@@ -36,6 +37,13 @@ class _Leaf(resource.Resource):
     methods: tuple[bytes, ...] = (b"GET", b"HEAD")
 
     def render(self, request: IRequest) -> bytes:
+        body = self._answer_to(request)
+        if request.method == b"HEAD":
+            request.setHeader(b"content-length", b"%d" % len(body))
+            return b""
+        return body
+
+    def _answer_to(self, request: IRequest) -> bytes:
         if request.postpath:
             return _Line(404, "There is nothing here.").get(request)
         if request.method not in self.methods:
@@ -58,7 +66,7 @@ class _Line(_Leaf):
         self._headers = tuple(headers)
 
     def get(self, request: IRequest) -> bytes:
-        request.setResponseCode(self._status)
+        request.setResponseCode(self._status, HTTPStatus(self._status).phrase.encode())
         request.setHeader(b"content-type", b"text/plain; charset=utf-8")
         for name, value in self._headers:
             request.setHeader(name, value)
