@@ -1,0 +1,316 @@
+"""Connecting, being refused, being thrown out, and coming back: the link on a real RabbitMQ."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from pathlib import Path
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+
+from tests.certificates import Authority
+from tests.integration.cases import BrokerCase, outcomes, pause
+from tests.integration.proxy import Way
+from tests.integration.rabbitmq import free_ports, in_thread
+from twbridge.amqp import Exchange, Link, LinkOptions, Queue, parse
+from twbridge.errors import ConnectionClosed, NotReady, OutcomeUnknown, SettingsError
+from twbridge.wire import Delivery
+
+
+class StateTests(BrokerCase):
+    async def test_the_states_and_callbacks_of_a_whole_life(self) -> None:
+        proxy = await self.proxy()
+        link = Link(reactor, parse(self.url_of(proxy)), options=LinkOptions(reconnect_cap=0.1))
+        self.addCleanup(link.stop)
+        seen: list[object] = []
+        link.on_state(seen.append)
+        link.on_ready(lambda: seen.append("on_ready"))
+        link.on_unavailable(seen.append)
+        self.assertEqual((link.state, link.closable), ("idle", False))
+        link.start()
+        self.assertEqual((link.state, link.closable), ("connecting", True))
+        await self.state(link, "ready")
+        self.assertTrue(link.closable)
+        proxy.reset()
+        await self.until(lambda: link.state != "ready")
+        await self.state(link, "ready")
+        ended = link.stop()
+        self.assertEqual((link.state, link.closable), ("closing", False))
+        await ended
+        self.assertEqual((link.state, link.closable), ("closed", False))
+        reason = seen.pop(4)
+        self.assertIsInstance(reason, ConnectionClosed)
+        self.assertEqual(
+            seen,
+            [*("connecting", "ready", "on_ready") * 2, "closing", "closed"],
+        )
+
+    async def test_it_can_be_started_again(self) -> None:
+        link = await self.ready()
+        await link.stop()
+        await self.failure(link.publish("amq.topic", "k", b""), NotReady)
+        link.start()
+        await self.state(link, "ready")
+        await link.publish("amq.topic", "k", b"")
+
+    async def test_a_stop_while_connecting_is_the_end_of_it(self) -> None:
+        proxy = await self.proxy()
+        proxy.stall(Way.DOWN)
+        link = self.link(self.url_of(proxy))
+        waiting = link.publish("", "q", b"")
+        await self.until(lambda: proxy.accepted == 2)
+        await link.stop()
+        await self.failure(waiting, NotReady)
+        self.assertEqual(link.state, "closed")
+        proxy.resume()
+        await self.until(lambda: not proxy.pairs)
+        await pause(0.6)
+        self.assertEqual(proxy.accepted, 2)
+
+    async def test_it_gives_up_after_so_many_attempts_if_asked_to(self) -> None:
+        proxy = await self.proxy(free_ports(1)[0])
+        link = self.link(self.url_of(proxy), connection_attempts=3, reconnect_cap=0.05)
+        waiting = link.publish("", "q", b"")
+        await self.state(link, "closed")
+        await self.failure(waiting, NotReady)
+        accepted = proxy.accepted
+        self.assertTrue(3 <= accepted <= 6, f"{accepted} attempts of two connections")
+        await pause(0.3)
+        self.assertEqual(proxy.accepted, accepted)
+
+    async def test_what_the_broker_is_told_about_us(self) -> None:
+        name = f"link-{uuid.uuid4()}"
+        await self.ready(self.node.url(query="heartbeat=7"), name=name)
+        rows = await in_thread(self.node.list, "connections", "client_properties", "timeout")
+        mine = [
+            ({each[0]: each[2] for each in row["client_properties"]}, row["timeout"])
+            for row in rows
+            if any(str(each[2]).startswith(name) for each in row["client_properties"])
+        ]
+        self.assertEqual(len(mine), 2)
+        for properties, heartbeat in mine:
+            self.assertEqual(heartbeat, 7)
+            self.assertEqual(properties["product"], "twbridge")
+            announced = {each[0] for each in properties["capabilities"] if each[2]}
+            self.assertEqual(
+                announced,
+                {
+                    "publisher_confirms",
+                    "consumer_cancel_notify",
+                    "basic.nack",
+                    "connection.blocked",
+                    "authentication_failure_close",
+                    "exchange_exchange_bindings",
+                },
+            )
+
+
+class ReconnectTests(BrokerCase):
+    async def test_topology_and_consumers_are_there_again(self) -> None:
+        proxy = await self.proxy()
+        link = await self.ready(self.url_of(proxy))
+        exchange = Exchange(f"test.{uuid.uuid4()}", durable=False, auto_delete=True)
+        await link.declare(exchange)
+        queue = await self.queue()
+        got: list[Delivery] = []
+        live = await link.consume(Queue(), got.append, no_ack=True)
+        for number in range(20):
+            await live.bind(exchange.name, f"k.{number}.#")
+        await live.bind(exchange.name, "taken back")
+        await live.unbind(exchange.name, "taken back")
+        await link.consume(Queue(queue, passive=True), got.append, no_ack=True)
+        before = live.queue_name
+        for _ in range(2):
+            proxy.reset()  # the exchange and the exclusive queue are gone with the connection
+            await self.until(lambda: link.state != "ready")
+            await self.state(link, "ready")
+            self.assertNotEqual(live.queue_name, before)
+            got.clear()
+            await link.publish(exchange.name, "k.7.x", b"live", mandatory=True)
+            await link.publish(exchange.name, "taken back", b"nobody")
+            await link.publish("", queue, b"queue", mandatory=True)
+            await self.until(lambda: len(got) >= 2)
+            self.assertEqual(sorted(each.body for each in got), [b"live", b"queue"])
+
+    async def test_what_is_asked_for_while_down_is_done_when_up(self) -> None:
+        proxy = await self.proxy()
+        await proxy.refuse()
+        link = self.link(self.url_of(proxy))
+        got: list[Delivery] = []
+        name = f"test.{uuid.uuid4()}"
+        declared = link.declare(Exchange(name, durable=False, auto_delete=True))
+        consuming = link.consume(Queue(), got.append, no_ack=True)
+        await pause(0.2)
+        self.assertFalse(consuming.called)
+        proxy.accept()
+        consumer = await consuming
+        await declared
+        await consumer.bind(name, "#")
+        await link.publish(name, "k", b"x", mandatory=True)
+        await self.until(lambda: len(got) == 1)
+
+    async def test_a_consumer_that_waits_too_long_is_not_ready(self) -> None:
+        proxy = await self.proxy()
+        await proxy.refuse()
+        link = self.link(self.url_of(proxy), timeout=0.3)
+        await self.failure(link.consume(Queue(), lambda _: None), NotReady)
+
+    async def test_a_connection_cut_in_the_middle_of_a_frame(self) -> None:
+        proxy = await self.proxy()
+        link = await self.ready(self.url_of(proxy))
+        queue = await self.queue()
+        got: list[bytes] = []
+
+        def take(delivery: Delivery) -> None:
+            got.append(delivery.body)
+            consumer.ack(delivery.delivery_tag)
+
+        consumer = await link.consume(Queue(queue, passive=True), take)
+        await link.publish("", queue, b"opens the channel")
+        for way, letter in ((Way.DOWN, b"d"), (Way.UP, b"u")):
+            accepted = proxy.accepted
+            proxy.cut_after(3000, way)
+            first = await outcomes([link.publish("", queue, letter * 5000)])
+            await self.until(lambda accepted=accepted: proxy.accepted > accepted)  # type: ignore[misc]
+            if first != [None]:
+                self.assertIsInstance(first[0], OutcomeUnknown)
+                await link.publish("", queue, letter * 5000)
+            await self.until(lambda letter=letter: letter * 5000 in got)  # type: ignore[misc]
+        # What was cut off may have come twice; all that came is whole.
+        self.assertEqual(set(got), {b"opens the channel", b"d" * 5000, b"u" * 5000})
+
+    async def test_an_operator_closing_all_connections_is_320_and_it_comes_back(self) -> None:
+        link = await self.ready()
+        reasons: list[Exception] = []
+        link.on_unavailable(reasons.append)
+        await in_thread(self.node.ctl, "close_all_connections", "--global", "tests: why not")
+        await self.until(lambda: reasons)
+        (reason,) = reasons
+        assert isinstance(reason, ConnectionClosed)
+        self.assertEqual((reason.reply_code, reason.code), (320, "not_ready"))
+        self.assertIn("tests: why not", reason.reply_text)
+        await self.state(link, "ready")
+        await link.publish("amq.topic", "k", b"")
+
+
+class HostsTests(BrokerCase):
+    async def test_a_host_that_is_down_is_passed_over(self) -> None:
+        dead = await self.proxy()
+        await dead.refuse()
+        alive = await self.proxy()
+        link = await self.ready(self.url_of(dead, alive))
+        self.assertEqual((dead.accepted, alive.accepted), (0, 2))
+        await link.publish("amq.topic", "k", b"")
+
+    async def test_when_one_goes_the_next_takes_over_and_back(self) -> None:
+        one, two = await self.proxy(), await self.proxy()
+        link = await self.ready(self.url_of(one, two))
+        for going, coming in ((one, two), (two, one)):
+            before = coming.accepted
+            coming.accept()
+            await going.refuse()
+            going.reset()
+            took = await self.until(lambda: link.state != "ready")
+            took += await self.state(link, "ready")
+            self.assertLess(took, 3.0)
+            self.assertGreaterEqual(coming.accepted, before + 2)
+            await link.publish("amq.topic", "k", b"")
+
+    async def test_a_host_that_accepts_and_says_nothing_is_passed_over(self) -> None:
+        mute, alive = await self.proxy(), await self.proxy()
+        mute.stall(Way.DOWN)
+        link = self.link(self.url_of(mute, alive, query="connection_timeout=300"))
+        await self.state(link, "ready", 5.0)
+        await link.publish("amq.topic", "k", b"")
+
+
+class RefusalTests(BrokerCase):
+    async def test_a_wrong_password_is_403_in_the_brokers_words_and_tried_again_slowly(
+        self,
+    ) -> None:
+        proxy = await self.proxy()
+        user = f"user-{uuid.uuid4()}"
+        link = self.link(f"amqp://{user}:wrong-Zq9@127.0.0.1:{proxy.port}/%2F", reconnect_cap=0.5)
+        await self.until(lambda: "ACCESS_REFUSED" in link.state_description)
+        self.assertEqual(link.state, "connecting")
+        self.assertIn("403", link.state_description)
+        self.assertNotIn("wrong-Zq9", link.state_description)
+        before, begin = proxy.accepted, time.monotonic()
+        await pause(1.5)
+        # Two connections, each at least half of four times the cap apart.
+        self.assertLessEqual(proxy.accepted - before, 2 * (1 + (time.monotonic() - begin) // 1.0))
+        await in_thread(self.node.ctl, "add_user", user, "wrong-Zq9")
+        self.addCleanup(lambda: in_thread(self.node.ctl, "delete_user", user))
+        await in_thread(self.node.ctl, "set_permissions", user, ".*", ".*", ".*")
+        await self.state(link, "ready")
+
+    async def test_a_missing_vhost_is_530_in_the_brokers_words(self) -> None:
+        vhost = f"vhost-{uuid.uuid4()}"
+        link = self.link(self.node.url(vhost))
+        await self.until(lambda: vhost in link.state_description)
+        self.assertEqual(link.state, "connecting")
+        self.assertIn("530", link.state_description)
+        await in_thread(self.node.ctl, "add_vhost", vhost)
+        self.addCleanup(lambda: in_thread(self.node.ctl, "delete_vhost", vhost))
+        await in_thread(self.node.ctl, "set_permissions", "-p", vhost, "guest", ".*", ".*", ".*")
+        await self.state(link, "ready")
+        await link.stop()
+
+    async def test_the_other_mechanisms(self) -> None:
+        link = await self.ready(self.node.url(query="auth_mechanism=amqplain"))
+        await link.publish("amq.topic", "k", b"")
+        refused = self.link(self.node.url(query="auth_mechanism=external"))
+        await self.until(lambda: "EXTERNAL" in refused.state_description)
+
+    async def test_a_port_that_speaks_something_else(self) -> None:
+        proxy = await self.proxy(self.node.ports["epmd"])
+        link = self.link(self.url_of(proxy, query="connection_timeout=300"), timeout=0.5)
+        await self.failure(link.publish("", "q", b""), NotReady)
+        self.assertEqual(link.state, "connecting")
+
+
+class TlsTests(BrokerCase):
+    async def test_a_verified_connection_carries_messages(self) -> None:
+        link = await self.ready(self.node.tls_url())
+        queue = await self.queue()
+        got: list[Delivery] = []
+        await link.consume(Queue(queue, passive=True), got.append, no_ack=True)
+        body = bytes(range(256)) * 4096
+        await link.publish("", queue, body, mandatory=True)
+        await self.until(lambda: got)
+        self.assertTrue(got[0].body == body)
+
+    async def test_a_client_certificate_is_accepted(self) -> None:
+        assert self.node.authority is not None
+        certificate, key = self.node.authority.issue("client", ())
+        query = f"cacertfile={self.node.authority.ca}&certfile={certificate}&keyfile={key}"
+        await self.ready(self.node.tls_url(query))
+
+    async def test_an_unknown_ca_is_refused_with_a_reason_and_nothing_is_sent(self) -> None:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        other = Authority(folder, "another CA").ca
+        for query in ("verify=verify_peer", f"cacertfile={other}"):
+            link = self.link(self.node.tls_url(query))
+            waiting = link.publish("", "q", b"", timeout=1.0)
+            await self.until(lambda link=link: "certificate" in link.state_description)  # type: ignore[misc]
+            self.assertIn("verify failed", link.state_description)
+            await self.failure(waiting, NotReady)
+            self.assertEqual(link.state, "connecting")
+            await link.stop()
+        await self.ready(self.node.tls_url("verify=verify_none"))
+
+    async def test_a_certificate_for_another_host_is_refused_with_a_reason(self) -> None:
+        assert self.node.authority is not None
+        query = f"cacertfile={self.node.authority.ca}&server_name_indication=other.test"
+        link = self.link(self.node.tls_url(query))
+        await self.until(lambda: "other.test" in link.state_description)
+        self.assertEqual(link.state, "connecting")
+
+    async def test_a_missing_certificate_file_is_a_settings_error_at_once(self) -> None:
+        with self.assertRaisesRegex(SettingsError, "/nowhere/ca.pem can't be read"):
+            self.link(self.node.tls_url("cacertfile=/nowhere/ca.pem"))
+
+    def test_stop_on_a_link_that_never_started(self) -> Deferred[None]:
+        return Link(reactor, parse(self.node.url())).stop()
