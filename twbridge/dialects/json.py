@@ -204,6 +204,8 @@ def _invalid(payload: bytes, error: Exception) -> commands.Invalid:
         identity = None
     if isinstance(probe.op, str) and probe.op not in _OPERATIONS:
         return commands.Invalid(identity, UnknownOperation(f"There is no op {probe.op[:40]!r}."))
+    if isinstance(error, UnicodeDecodeError):
+        return commands.Invalid(identity, BadFrame("The frame is not UTF-8."))
     return commands.Invalid(identity, BadFrame(f"The frame can't be read: {error}."))
 
 

@@ -1,0 +1,328 @@
+"""The JSON dialect."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from tests.fakes import delivery
+from twbridge import __version__, commands
+from twbridge.destinations import parse
+from twbridge.dialects import ICodec, IDialect, all_dialects
+from twbridge.dialects.json import JsonDialect
+from twbridge.dialects.raw import RawDialect
+from twbridge.errors import BadFrame, Nacked, NotReady, SettingsError, TwbridgeError
+from twbridge.frames import text_frame
+
+THERE = parse("/topic/chat.#")
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+class DecodingTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.codec = JsonDialect()
+
+    def decode(self, frame: object) -> commands.Command:
+        payload = frame if isinstance(frame, bytes) else json.dumps(frame).encode()
+        (command,) = self.codec.decode(payload, False)
+        return command
+
+    def published(self, **fields: Any) -> commands.Publish:
+        command = self.decode({"op": "publish", "destination": "/topic/a"} | fields)
+        assert isinstance(command, commands.Publish), command
+        return command
+
+    def invalid(self, frame: object, code: str = "bad_frame", identity: Any = "x") -> str:
+        command = self.decode(frame)
+        assert isinstance(command, commands.Invalid), command
+        self.assertEqual((command.error.code, command.id), (code, identity), command)
+        return command.error.public
+
+    def test_it_provides_its_interfaces(self) -> None:
+        verifyObject(IDialect, self.codec)
+        verifyObject(ICodec, self.codec)
+
+    def test_subscribe_unsubscribe_and_ping(self) -> None:
+        self.assertEqual(
+            self.decode({"op": "subscribe", "id": "s1", "destination": "/topic/chat.#"}),
+            commands.Subscribe("s1", THERE),
+        )
+        self.assertEqual(
+            self.decode({"op": "unsubscribe", "id": 7, "destination": "/topic/chat.#"}),
+            commands.Unsubscribe(7, THERE),
+        )
+        self.assertEqual(self.decode({"op": "ping"}), commands.Ping(None))
+
+    def test_a_string_is_published_as_text(self) -> None:
+        found = self.published(body='héllo "🐇"\n')
+        self.assertEqual(found.body, 'héllo "🐇"\n'.encode())
+        self.assertEqual(found.properties, {"content_type": "text/plain; charset=utf-8"})
+
+    def test_base64_is_published_as_bytes(self) -> None:
+        found = self.published(base64=base64.b64encode(b"\xff\xfe").decode())
+        self.assertEqual(found.body, b"\xff\xfe")
+        self.assertEqual(found.properties, {"content_type": "application/octet-stream"})
+        self.assertEqual(self.published(base64="").body, b"")
+
+    def test_any_other_json_is_published_byte_for_byte(self) -> None:
+        for body in (b'{"b":1,  "a":1.50}', b"[1e2]", b"null", b"-0", b"12345678901234567890"):
+            frame = b'{"op":"publish","destination":"/topic/a","body": ' + body + b" }"
+            found = self.decode(frame)
+            assert isinstance(found, commands.Publish)
+            self.assertEqual(found.body, body)
+            self.assertEqual(found.properties, {"content_type": "application/json"})
+
+    def test_properties_and_headers_go_along_and_win(self) -> None:
+        properties = {"content_type": "text/x", "priority": 3, "delivery_mode": 1}
+        found = self.published(body="a", headers={"h": [1, None]}, properties=properties)
+        self.assertEqual(found.properties, properties | {"headers": {"h": [1, None]}})
+
+    def test_mandatory_is_open_where_it_is_not_given(self) -> None:
+        self.assertIsNone(self.published(body=1).mandatory)
+        self.assertIs(self.published(body=1, mandatory=False).mandatory, False)
+
+    def test_what_is_wrong_is_told_under_its_id(self) -> None:
+        good = {"op": "publish", "id": "x", "destination": "/topic/a", "body": 1}
+        changes: tuple[dict[str, Any], ...] = (
+            {"destination": 5},
+            {"destination": None},
+            {"mandatory": "yes"},
+            {"headers": []},
+            {"base64": "AA=="},
+            {"properties": {"priority": 256}},
+            {"properties": {"priority": "1"}},
+            {"properties": {"nothing": 1}},
+            {"properties": {"timestamp": -1}},
+            {"bodyy": 1},
+        )
+        for change in changes:
+            self.assertTrue(self.invalid(good | change))
+        del good["body"]
+        self.invalid(good)
+        self.invalid(good | {"base64": "%%%"})
+        self.invalid({"op": "subscribe", "id": "x"})
+        self.invalid({"id": "x"})
+        self.invalid({"op": 5, "id": "x"})
+        self.invalid(good | {"destination": "nowhere"} | {"body": 1}, "bad_destination")
+        self.invalid({"op": "dance", "id": "x"}, "unknown_op")
+
+    def test_what_live_subscriptions_do_not_have_is_refused_not_ignored(self) -> None:
+        subscribe = {"op": "subscribe", "id": "x", "destination": "/topic/a"}
+        for change in ({"ack": "client"}, {"overflow": "latest"}, {"from": "first"}):
+            self.invalid(subscribe | change)
+        self.decode(subscribe | {"ack": "auto", "overflow": "close"})
+
+    def test_an_id_of_another_kind_is_not_repeated(self) -> None:
+        identities: tuple[Any, ...] = ([], {}, 1.5, True, "x" * 256, 2**60)
+        for identity in identities:
+            self.invalid({"op": "ping", "id": identity}, identity=None)
+
+    def test_what_is_no_object_is_a_bad_frame(self) -> None:
+        for payload in (b"", b"[]", b'"a"', b"{", b"\xff", b'{"op":"\xff"}', b"{}x", b"[" * 9999):
+            self.assertRaises(BadFrame, self.codec.decode, payload, False)
+        self.assertRaises(BadFrame, self.codec.decode, b'{"op":"ping"}', True)
+
+    def test_bytes_that_are_not_utf8_are_refused_in_a_body_too(self) -> None:
+        frame = b'{"op":"publish","id":"x","destination":"/topic/a","body":["\xff"]}'
+        self.assertIn("UTF-8", self.invalid(frame))
+
+    def test_a_body_that_is_nested_too_deeply_is_refused(self) -> None:
+        frame = b'{"op":"publish","destination":"/topic/a","body":' + b"[" * 5000
+        self.assertRaises(BadFrame, self.codec.decode, frame + b"]" * 5000 + b"}", False)
+
+    @given(st.binary())
+    def test_any_bytes_are_commands_or_a_bad_frame(self, payload: bytes) -> None:
+        self.commands_or_bad_frame(payload)
+
+    @given(
+        st.sampled_from(["subscribe", "unsubscribe", "publish", "ping", "x"]),
+        st.dictionaries(
+            st.sampled_from(
+                ["id", "destination", "body", "base64", "headers", "properties", "mandatory", "op"]
+            ),
+            json_values | st.just("/topic/a"),
+        ),
+        st.data(),
+    )
+    def test_any_object_is_commands_or_a_bad_frame(
+        self, operation: str, fields: dict[str, Any], data: st.DataObject
+    ) -> None:
+        payload = bytearray(json.dumps({"op": operation} | fields).encode())
+        if data.draw(st.booleans()):
+            payload[data.draw(st.integers(0, len(payload) - 1))] = data.draw(st.integers(0, 255))
+        self.commands_or_bad_frame(bytes(payload))
+
+    def commands_or_bad_frame(self, payload: bytes) -> None:
+        for binary in (False, True):
+            try:
+                found = self.codec.decode(payload, binary)
+            except BadFrame as error:
+                self.assertTrue(error.public)
+                continue
+            self.assertEqual(len(found), 1)
+
+    @given(json_values)
+    def test_every_json_body_goes_both_ways(self, body: Any) -> None:
+        found = self.published(body=body)
+        message = delivery("k", found.body, **found.properties)
+        frame = self.codec.encoder.encode(THERE, message)
+        payload = json.loads(frame[frame.index(b'{"op"') :])
+        self.assertEqual(payload["body"], json.loads(json.dumps(body)))
+
+    @given(st.binary())
+    def test_any_bytes_go_both_ways(self, body: bytes) -> None:
+        found = self.published(base64=base64.b64encode(body).decode())
+        message = delivery("k", found.body, **found.properties)
+        frame = self.codec.encoder.encode(THERE, message)
+        payload = json.loads(frame[frame.index(b'{"op"') :])
+        self.assertEqual(base64.b64decode(payload["base64"]), body)
+
+
+class MessageTests(SynchronousTestCase):
+    def encode(self, body: bytes, **properties: Any) -> dict[str, Any]:
+        message = delivery("chat.a", body, **properties)
+        frame = JsonDialect().encoder.encode(THERE, message)
+        payload = frame[2:] if frame[1] < 126 else frame[4:]
+        self.assertEqual(frame, text_frame(payload))
+        found: dict[str, Any] = json.loads(payload)
+        return found
+
+    def test_the_whole_message(self) -> None:
+        found = self.encode(
+            b'{"a": 1}', content_type="application/json", priority=3, headers={"h": 1}
+        )
+        self.assertEqual(
+            found,
+            {
+                "op": "message",
+                "destination": "/topic/chat.#",
+                "routing_key": "chat.a",
+                "headers": {"h": 1},
+                "properties": {"content_type": "application/json", "priority": 3},
+                "body": {"a": 1},
+            },
+        )
+
+    def test_the_body_is_json_a_string_or_base64(self) -> None:
+        for content_type, body, key, wanted in (
+            ("application/json", b"[1]", "body", [1]),
+            ("Application/JSON; charset=utf-8", b"[1]", "body", [1]),
+            ("application/problem+json", b"[1]", "body", [1]),
+            ("application/json", b"[1", "body", "[1"),
+            ("application/json", b"", "body", ""),
+            ("application/json", b'["\xff"]', "base64", "WyL/Il0="),
+            ("application/json", b"[" * 5000, "body", "[" * 5000),
+            ("text/plain", "é".encode(), "body", "é"),
+            ("text/plain", b"\xe9", "base64", "6Q=="),
+            ("text/plain; charset=latin-1", "é".encode(), "base64", "w6k="),
+            ('text/html; level=1; charset="UTF-8"', b"a", "body", "a"),
+            ("application/xml", b"<a/>", "body", "<a/>"),
+            ("image/svg+xml", b"<a/>", "body", "<a/>"),
+            ("application/octet-stream", b"a", "base64", "YQ=="),
+            ("application/x-protobuf", b"a", "base64", "YQ=="),
+        ):
+            found = self.encode(body, content_type=content_type)
+            self.assertEqual(found[key], wanted, content_type)
+            self.assertEqual("body" in found, "base64" not in found)
+
+    def test_without_a_content_type_utf8_is_a_string(self) -> None:
+        self.assertEqual(self.encode("é".encode())["body"], "é")
+        self.assertEqual(self.encode(b"\xff")["base64"], "/w==")
+
+    def test_every_type_of_header_is_shown(self) -> None:
+        when = datetime(2024, 1, 2, tzinfo=UTC)
+        headers = {"bytes": b"\xff", "when": when, "no": Decimal("1.5"), "nan": float("nan")}
+        headers |= {"deep": {"list": [True, None, 2**62]}}
+        self.assertEqual(
+            self.encode(b"", headers=headers)["headers"],
+            {
+                "bytes": "/w==",
+                "when": "2024-01-02T00:00:00Z",
+                "no": "1.5",
+                "nan": None,
+                "deep": {"list": [True, None, 2**62]},
+            },
+        )
+
+    def test_a_redelivered_message_says_so(self) -> None:
+        message = delivery("a")
+        message.redelivered = True
+        self.assertIn(b'"redelivered":true', JsonDialect().encoder.encode(THERE, message))
+
+
+class EventTests(SynchronousTestCase):
+    def encode(self, event: commands.Event) -> Any:
+        encoded = JsonDialect().encode(event)
+        assert encoded is not None
+        payload, binary = encoded
+        self.assertFalse(binary)
+        self.assertIsNone(JsonDialect().closing(event))
+        return json.loads(payload)
+
+    def test_every_event_has_its_frame(self) -> None:
+        there = {"destination": "/topic/chat.#"}
+        for event, wanted in (
+            (
+                commands.Welcome("i.1", "i", 25.0, None),
+                {
+                    "op": "welcome",
+                    "session": "i.1",
+                    "instance": "i",
+                    "server": f"twbridge/{__version__}",
+                    "heartbeat": 25,
+                    "user": None,
+                },
+            ),
+            (commands.Subscribed("s", THERE), {"op": "subscribed", "id": "s"} | there),
+            (commands.Unsubscribed("u", THERE), {"op": "unsubscribed", "id": "u"} | there),
+            (
+                commands.Unsubscribed(None, THERE, "gone"),
+                {"op": "unsubscribed", "reason": "gone"} | there,
+            ),
+            (commands.Published(5), {"op": "published", "id": 5}),
+            (commands.Published(None), {"op": "published"}),
+            (commands.LinkChanged(False), {"op": "link", "state": "down"}),
+            (commands.LinkChanged(True), {"op": "link", "state": "up"}),
+            (commands.Gap(THERE), {"op": "gap"} | there),
+            (commands.Pong("p"), {"op": "pong", "id": "p"}),
+        ):
+            self.assertEqual(self.encode(event), wanted)
+
+    def test_an_error_shows_its_code_and_public_sentence_only(self) -> None:
+        for error in (Nacked("secret"), NotReady("secret"), TwbridgeError("secret")):
+            self.assertEqual(
+                self.encode(commands.Refused("p", error, "publish")),
+                {"op": "error", "id": "p", "code": error.code, "message": error.public},
+            )
+            self.assertNotIn("secret", error.public)
+
+
+class AllDialectsTests(SynchronousTestCase):
+    def test_raw_and_json_are_built_in_and_plugins_follow(self) -> None:
+        class Other(JsonDialect):
+            def __init__(self) -> None:
+                super().__init__()
+                self.subprotocol = "other"
+
+        names = [dialect.subprotocol for dialect in all_dialects([Other()])]
+        self.assertEqual(names, [None, "v1.twbridge.json", "other"])
+
+    def test_a_subprotocol_is_spoken_once(self) -> None:
+        for twice in (JsonDialect(), RawDialect()):
+            self.assertRaises(SettingsError, all_dialects, [twice])
