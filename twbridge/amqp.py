@@ -31,7 +31,7 @@ from twisted.python.failure import Failure
 from twbridge.errors import ConnectionClosed, NotReady, ProtocolClosed
 from twbridge.link.connection import Connection
 from twbridge.link.consumer import Consumer
-from twbridge.link.endpoints import endpoint
+from twbridge.link.endpoints import check, endpoint
 from twbridge.link.line import Line, Retry
 from twbridge.link.publisher import Publisher
 from twbridge.link.sidechannel import SideChannel
@@ -84,6 +84,9 @@ class Link:
         parameters: from :func:`parse`.
         connect: makes the endpoint of (parameters, host, port); TCP or TLS by default.
         random: gives a number from 0 to 1, for the jitter.
+
+    Raises:
+        SettingsError: a certificate file of the parameters can't be used.
     """
 
     def __init__(
@@ -95,6 +98,8 @@ class Link:
         connect: Callable[[Parameters, str, int], IStreamClientEndpoint] | None = None,
         random: Callable[[], float] = _random.random,
     ) -> None:
+        if connect is None:
+            check(parameters)
         self.parameters = parameters
         self.options = options or LinkOptions()
         self._clock = reactor
@@ -123,7 +128,7 @@ class Link:
         self._consuming: dict[Line, list[Consumer]] = {self._line("consume"): []}
         self._up: set[Line] = set()
         self._block_reason: str | None = None
-        self._ticks = LoopingCall(self._publisher.expire)
+        self._ticks = LoopingCall(self._expire)
         self._ticks.clock = reactor
 
     # -- state ---------------------------------------------------------------------------
@@ -200,6 +205,12 @@ class Link:
             self._ticks.stop()
         self._up.clear()
         self._machine.finished()
+
+    def _expire(self) -> None:
+        try:
+            self._publisher.expire()
+        except Exception:
+            _log.failure("Looking at the deadlines failed")
 
     async def _settled(self) -> None:
         """Wait until nothing is unconfirmed; the deadline of each publish bounds it."""
@@ -418,7 +429,7 @@ def _declaring(exchange: Exchange) -> Callable[[Any], Deferred[Any]]:
     def ask(channel: Any) -> Deferred[Any]:
         answer: Deferred[Any] = channel.exchange_declare(
             exchange=exchange.name,
-            type=exchange.type,
+            exchange_type=exchange.type,
             passive=exchange.passive,
             durable=exchange.durable,
             auto_delete=exchange.auto_delete,

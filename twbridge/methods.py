@@ -1,8 +1,8 @@
 """The arguments of AMQP methods to and from bytes (sans-I/O).
 
 ``pamqp.commands`` holds every method of AMQP 0-9-1 with RabbitMQ's extensions: its names, fields
-and types are used, and its decoding. Encoding is done here, because pamqp's refuses names that
-RabbitMQ takes (any UTF-8) and its tables lose precision (see ``tables.py``).
+and types are what is used here. Its own codec refuses names that RabbitMQ takes (any UTF-8) and
+sentences that RabbitMQ sends (cut within a character), and its tables lose precision.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 from pamqp import base, commands
 
 from twbridge.errors import EncodeError, FrameError
-from twbridge.properties import short
-from twbridge.tables import encode_table
+from twbridge.properties import short, text
+from twbridge.tables import decode_table, encode_table
 
 
 def _long_string(value: str | bytes, _name: str) -> bytes:
@@ -80,12 +80,55 @@ def decode_method(method_id: int, arguments: bytes) -> base.Frame:
     Raises:
         FrameError: 503, an unknown method; 502, malformed arguments.
     """
-    kind = commands.INDEX_MAPPING.get(method_id)
+    kind: Any = commands.INDEX_MAPPING.get(method_id)
     if kind is None:
         raise FrameError(503, f"there is no method {method_id >> 16}.{method_id & 0xFFFF}")
-    method: base.Frame = kind()
+    method: base.Frame = kind.__new__(kind)
+    at = bit = 0
     try:
-        method.unmarshal(arguments)
-    except (ValueError, struct.error, IndexError, RecursionError, OverflowError) as error:
+        for name in method.__slots__:
+            argument = method.amqp_type(name)
+            if argument == "bit":
+                setattr(method, name, bool(arguments[at] >> bit & 1))
+                bit += 1
+                continue
+            at, bit = at + (bit > 0), 0
+            value, at = _DECODERS[argument](arguments, at)
+            setattr(method, name, value)
+        if at + (bit > 0) != len(arguments):
+            raise FrameError(502, f"malformed arguments of {method.name}")
+    except (struct.error, IndexError) as error:
         raise FrameError(502, f"malformed arguments of {method.name}: {error}") from None
     return method
+
+
+def _read_short(data: bytes, at: int) -> tuple[str, int]:
+    end = at + 1 + data[at]
+    return text(data[at + 1 : end]), end
+
+
+def _read_long(data: bytes, at: int) -> tuple[str | bytes, int]:
+    (size,) = struct.unpack_from(">I", data, at)
+    end = at + 4 + size
+    value = data[at + 4 : end]
+    try:
+        return value.decode(), end
+    except UnicodeDecodeError:
+        return value, end
+
+
+def _read_number(layout: str) -> Callable[[bytes, int], tuple[int, int]]:
+    number = struct.Struct(layout)
+    return lambda data, at: (number.unpack_from(data, at)[0], at + number.size)
+
+
+_DECODERS: dict[str, Callable[[bytes, int], tuple[Any, int]]] = {
+    "octet": _read_number(">B"),
+    "short": _read_number(">H"),
+    "long": _read_number(">I"),
+    "longlong": _read_number(">Q"),
+    "timestamp": _read_number(">Q"),
+    "shortstr": _read_short,
+    "longstr": _read_long,
+    "table": decode_table,
+}

@@ -164,6 +164,8 @@ def _decode_table(data: bytes, position: int, depth: int) -> tuple[dict[str, Any
         after = position + 1 + data[position]
         name = data[position + 1 : after].decode("utf-8", "backslashreplace")
         table[name], position = _decode_value(data, after, depth + 1)
+    if position != end:
+        raise FrameError(502, "malformed field table: a value is longer than its table")
     return table, end
 
 
@@ -212,6 +214,8 @@ def _decode_array(data: bytes, position: int, depth: int) -> tuple[list[Any], in
     while position < end:
         item, position = _decode_value(data, position, depth + 1)
         items.append(item)
+    if position != end:
+        raise FrameError(502, "malformed field table: a value is longer than its array")
     return items, end
 
 

@@ -241,9 +241,9 @@ class FrameReader:
         while end - start >= FRAME_OVERHEAD:
             kind, channel, size = _frame_head.unpack_from(data, start)
             stop = start + 7 + size
+            if self.frame_max and size + FRAME_OVERHEAD > self.frame_max:
+                raise FrameError(501, f"a frame of {size} bytes is over the limit")
             if stop >= end:
-                if self.frame_max and size + FRAME_OVERHEAD > self.frame_max:
-                    raise FrameError(501, f"a frame of {size} bytes is over the limit")
                 self._need = size + FRAME_OVERHEAD
                 break
             if data[stop] != _END:
@@ -264,6 +264,8 @@ class FrameReader:
     def _method(
         self, channel: int, data: bytes, start: int, stop: int, events: list[Event]
     ) -> None:
+        if stop - start < 4:
+            raise FrameError(501, "a method frame without a method")
         (method_id,) = _u32.unpack_from(data, start)
         if channel in self._partial:
             raise FrameError(505, "a method came before the content of the last one was complete")
@@ -274,18 +276,19 @@ class FrameReader:
             at += 10
             after = at + data[at - 1]
             exchange = text(data[at:after])
+            if after + 1 + data[after] != stop:
+                raise FrameError(502, "malformed arguments of Basic.Deliver")
             routing_key = text(data[after + 1 : after + 1 + data[after]])
             self._partial[channel] = _Partial(
                 Delivery(
                     channel, consumer_tag, delivery_tag, redelivered == 1, exchange, routing_key
                 )
             )
-        elif method_id == _ACK:
+        elif method_id in (_ACK, _NACK):
+            if stop - start != 13:
+                raise FrameError(502, "malformed arguments of Basic.Ack or Basic.Nack")
             tag, bits = _tag_and_bit.unpack_from(data, start + 4)
-            events.append(Confirm(channel, tag, bool(bits & 1), True))
-        elif method_id == _NACK:
-            tag, bits = _tag_and_bit.unpack_from(data, start + 4)
-            events.append(Confirm(channel, tag, bool(bits & 1), False, bool(bits & 2)))
+            events.append(Confirm(channel, tag, bool(bits & 1), method_id == _ACK, bool(bits & 2)))
         else:
             method = decode_method(method_id, data[start + 4 : stop])
             if method_id in _CONTENT_METHODS:
@@ -299,6 +302,8 @@ class FrameReader:
         partial = self._partial.get(channel)
         if partial is None or partial.missing >= 0:
             raise FrameError(505, "a content header came without its method")
+        if stop - start < 14:
+            raise FrameError(501, "a content header is too short")
         (size,) = _header_body_size.unpack_from(data, start)
         if self.max_body and size > self.max_body:
             raise FrameError(501, f"a body of {size} bytes is over the limit of {self.max_body}")

@@ -186,6 +186,12 @@ class Connection(AMQClient):
         result: Deferred[Any] = self.start(response, mechanism, locale)
         return result
 
+    def start(self, response: bytes, mechanism: str = "PLAIN", locale: str = "en_US") -> Any:
+        """As txAMQP's, without what Twisted has deprecated."""
+        self.response, self.mechanism, self.locale = response, mechanism, locale
+        started: Deferred[Any] = self.started.wait()
+        return started.addCallback(lambda _: self.channels[0].connection_open(self.vhost))
+
     def connectionMade(self) -> None:
         self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(self, True)

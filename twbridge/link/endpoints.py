@@ -58,7 +58,7 @@ def _creator(tls: Tls, name: str) -> IOpenSSLClientConnectionCreator:
     options = _client_certificate(tls)
     trust = None
     if tls.cacertfile is not None:
-        trust = trustRootFromCertificates(  # type: ignore[no-untyped-call]
+        trust = trustRootFromCertificates(
             [
                 Certificate.loadPEM(each.public_bytes(Encoding.PEM))
                 for each in _certificates(tls.cacertfile)

@@ -116,6 +116,8 @@ class Line:
             except CancelledError:
                 raise
             except Exception as error:
+                if self._stopped:
+                    return  # an endpoint may make another error of a cancellation
                 problem = error
                 failures += 1
                 self._turn += 1

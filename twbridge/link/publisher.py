@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twbridge.errors import (
@@ -27,6 +28,8 @@ from twbridge.link.channel import Channel
 from twbridge.link.connection import Connection
 from twbridge.properties import short
 from twbridge.wire import Confirm, Content, encode_properties, publish_frames
+
+_log = Logger()
 
 #: Bytes of bodies that may wait to be sent; a publish past it fails at once.
 WAITING_MAX = 32 * 1024 * 1024
@@ -163,6 +166,7 @@ class Publisher:
         try:
             message_id, raw = self._properties(properties or {})
             short(routing_key, "routing key")
+            short(exchange, "exchange")
         except EncodeError as error:
             return fail(error)
         if self.waiting and self._waiting_bytes + len(body) > WAITING_MAX:
@@ -246,21 +250,22 @@ class Publisher:
     def expire(self) -> None:
         """Fail what is past its deadline. Called now and then, not for each message."""
         now = self._seconds()
-        for lane in self._lanes.values():
-            for message in lane.unconfirmed.values():
-                if message.deferred is not None and message.deadline <= now:
+        # Copies: who is told may publish again, or close.
+        for lane in list(self._lanes.values()):
+            for message in list(lane.unconfirmed.values()):
+                if message.deadline <= now:
                     message.settle(ConfirmTimeout("no confirm in time"))
             while lane.waiting and lane.waiting[0].deadline <= now:
                 self._next(lane).settle(NotReady("the link was not ready in time"))
-            for message in lane.waiting:
-                if message.deferred is not None and message.deadline <= now:
+            for message in list(lane.waiting):
+                if message.deadline <= now:
                     message.settle(NotReady("the link was not ready in time"))
         self._relieve()
 
     def give_up(self, reason: str) -> None:
         """Fail everything that is not settled."""
-        for lane in self._lanes.values():
-            for message in lane.unconfirmed.values():
+        for lane in list(self._lanes.values()):
+            for message in list(lane.unconfirmed.values()):
                 message.settle(OutcomeUnknown(reason))
             while lane.waiting:
                 self._next(lane).settle(NotReady(reason))
@@ -298,11 +303,15 @@ class Publisher:
 
     async def _opened(self, lane: _Lane, connection: Connection) -> None:
         channel = await connection.open_channel()
-        if lane.exchange:
-            # So that a missing exchange is known before anything is published to it.
-            await channel.exchange_declare(exchange=lane.exchange, passive=True)
-        if self._confirmations:
-            await channel.confirm_select()
+        try:
+            if lane.exchange:
+                # So that a missing exchange is known before anything is published to it.
+                await channel.exchange_declare(exchange=lane.exchange, passive=True)
+            if self._confirmations:
+                await channel.confirm_select()
+        except EncodeError:
+            channel.close("it was not used")
+            raise
         lane.opening = False
         lane.channel, lane.first_tag, lane.next_tag = channel, 1, 1
         channel.on_confirm = lambda confirm: self._confirmed(lane, confirm)
@@ -315,13 +324,12 @@ class Publisher:
         error = failure.value
         if isinstance(error, ConnectionClosed):
             return  # it waits for the next connection, or for its deadline
-        while lane.waiting:
-            self._next(lane).settle(
-                error if isinstance(error, LinkError) else NotReady("no channel could be opened")
-            )
-        self._relieve()
         if not isinstance(error, LinkError):
-            failure.raiseException()
+            _log.failure("No channel could be opened", failure)
+            error = NotReady("no channel could be opened")
+        while lane.waiting:
+            self._next(lane).settle(error)
+        self._relieve()
 
     def _closed(self, lane: _Lane, error: ProtocolClosed) -> None:
         """The broker closed the channel, or the connection is gone."""

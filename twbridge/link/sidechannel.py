@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from twbridge.errors import ChannelClosed, EncodeError, ProtocolClosed
+from twbridge.errors import ChannelClosed, ProtocolClosed
 from twbridge.link.channel import Channel
 from twbridge.link.connection import Connection
 
@@ -66,7 +66,7 @@ class SideChannel:
             call, result = self._todo.popleft()
             try:
                 answer = call(channel)
-            except EncodeError:
+            except Exception:  # an argument that can't be sent: its caller's
                 result.errback(Failure())
                 continue
             self._sent.append((call, result))
