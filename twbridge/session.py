@@ -10,8 +10,8 @@ nothing of it stays in the hub.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from enum import Enum
+from collections.abc import Callable, Iterable
+from enum import IntEnum, auto
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -40,25 +40,26 @@ __all__ = ["Input", "Session", "State"]
 _log = Logger()
 
 
-class State(Enum):
+class State(IntEnum):
     """Where a session is."""
 
-    CONNECTING = "connecting"
-    OPEN = "open"
-    CLOSING = "closing"
-    GONE = "gone"
+    CONNECTING = auto()
+    OPEN = auto()
+    CLOSING = auto()
+    GONE = auto()
 
 
-class Input(Enum):
+class Input(IntEnum):
     """What can happen to a session."""
 
-    OPENED = "opened"
-    RECEIVED = "received"
-    LINK_CHANGED = "link changed"
-    TOLD = "told"
-    RELIEVED = "relieved"
-    CLOSE = "close"
-    LOST = "lost"
+    OPENED = auto()
+    RECEIVED = auto()
+    LINK_CHANGED = auto()
+    #: The hub or the link has something to tell.
+    TOLD = auto()
+    RELIEVED = auto()
+    CLOSE = auto()
+    LOST = auto()
 
 
 #: Why the socket is not read: bits of ``Session._held``.
@@ -112,7 +113,7 @@ class Session:
         self._link_up = True
 
     def __repr__(self) -> str:
-        return f"<Session {self.id} {self._state.value} {self.peer!r}>"
+        return f"<Session {self.id} {self._state.name} {self.peer!r}>"
 
     @property
     def id(self) -> str:
@@ -170,7 +171,7 @@ class Session:
         try:
             action(self, *values)
         except Exception:
-            _log.failure("{session!r} broke on: {what}", session=self, what=what.value)
+            _log.failure("{session!r} broke on: {what}", session=self, what=what.name)
             if what is not Input.CLOSE:
                 self.close(1011, "Something went wrong inside the bridge.")
 
@@ -186,8 +187,7 @@ class Session:
         services = self._services
         self._say(commands.Welcome(self.id, services.instance, services.heartbeat, self.peer.user))
         self._tell_link(services.link.state in UP)
-        for command in self._codec.opening():
-            self._obey(command)
+        self._obey_all(self._codec.opening())
 
     def _receive(self, payload: bytes, binary: bool) -> None:
         try:
@@ -195,9 +195,7 @@ class Session:
         except BadFrame as error:
             self._refuse(commands.Refused(None, error))
             return
-        for command in decoded:
-            if self._state is State.OPEN:
-                self._obey(command)
+        self._obey_all(decoded)
 
     def _tell_link(self, up: bool) -> None:
         if up is not self._link_up:
@@ -224,6 +222,12 @@ class Session:
             self._release(subscription)
 
     # -- commands
+
+    def _obey_all(self, some: Iterable[Command]) -> None:
+        for command in some:
+            # Any of them may have been the end.
+            if self._state is State.OPEN:
+                self._obey(command)
 
     def _obey(self, command: Command) -> None:
         carry_out, operation = _COMMANDS[type(command)]
@@ -267,7 +271,6 @@ class Session:
             callbackArgs=(command.id, destination),
             errbackArgs=(command.id, destination),
         )
-        waiting.addErrback(self._broken)
 
     def _subscribed(self, _result: None, identity: Id, destination: Destination) -> None:
         self._subscriptions[destination] = destination
@@ -309,7 +312,6 @@ class Session:
             callbackArgs=(command.id,),
             errbackArgs=(command.id,),
         )
-        published.addErrback(self._broken)
         if self._pending >= services.limits.publishes:
             self._hold(_BY_ANSWERS)
         if services.gate.shut:
@@ -331,10 +333,6 @@ class Session:
             _log.failure(what, failure, session=self, operation=operation)
             error = TwbridgeError()
         self._input(Input.TOLD, commands.Refused(identity, error, operation))
-
-    def _broken(self, failure: Failure) -> None:
-        _log.failure("{session!r} broke on an answer", failure, session=self)
-        self.close(1011, "Something went wrong inside the bridge.")
 
     # -- the reading of the socket
 
