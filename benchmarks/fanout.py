@@ -20,8 +20,9 @@ from benchmarks.subjects import Subject
 BODY = json.dumps({"name": "Ada", "text": "x" * 76}, separators=(",", ":")).encode()
 """100 bytes."""
 CONTENT_TYPE = "application/json"
-WINDOW = 2000
-"""Messages under way at once, so that no queue grows without end and no server runs dry."""
+WINDOW = (200, 2000)
+"""Messages under way at once, at least and at most: what the server delivers in a quarter of a
+second, so that it never runs dry and no queue grows without end."""
 WARM_UP = 1.0
 _REST = 0.02
 
@@ -58,9 +59,12 @@ def run_fanout(subject: Subject, broker: Broker, count: int, seconds: float) -> 
         herd, unit = subject.herd(clients, frame)
         with closing(herd):
             source.published = 0
-            _load(herd, source, unit, WARM_UP)
+            _load(herd, source, unit, WINDOW[0], WARM_UP)
+            messages = herd.total / unit / count
+            window = min(max(WINDOW[0], messages / WARM_UP / 4), WINDOW[1])
+            _load(herd, source, unit, window, WARM_UP / 2)
             before = _costs(subject, broker), herd.total, time.monotonic()
-            _load(herd, source, unit, seconds)
+            _load(herd, source, unit, window, seconds)
             after = _costs(subject, broker), herd.total, time.monotonic()
             while not source.flush():
                 herd.pump(0.01)
@@ -99,12 +103,12 @@ def probe(subject: Subject, clients: Sequence[Client], source: Source) -> int:
     return max(sizes)
 
 
-def _load(herd: Herd, source: Source, unit: int, seconds: float) -> None:
+def _load(herd: Herd, source: Source, unit: int, window: float, seconds: float) -> None:
     """Publish bursts as earlier ones arrive, for some seconds."""
     audience = len(herd.clients) * unit
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        while source.published - herd.total / audience < WINDOW and source.offer():
+        while source.published - herd.total / audience < window and source.offer():
             pass
         herd.pump(0.01)
         # Let some more arrive: fewer and larger reads leave more of the machine to the server.

@@ -149,8 +149,8 @@ def publish(plan: Plan) -> dict[str, Section]:
 def idle(plan: Plan) -> dict[str, Section]:
     """Resident memory of idle, subscribed clients."""
     units = {
-        "connected": "KB/client, subscribed",
-        "delivered": "KB/client, after a message",
+        "share": "KB/client, all",
+        "slope": "KB/client, the last four fifths",
         "base": "MB without clients",
     }
     sections = {}
@@ -166,12 +166,12 @@ def idle(plan: Plan) -> dict[str, Section]:
                 with _started(start, broker) as bridge:
                     run = run_idle(subject(bridge), broker, plan.idle_clients)
                 section.of(bridge.name).add(
-                    connected=run.connected / 1024,
-                    delivered=run.delivered / 1024,
+                    share=run.share / 1024,
+                    slope=run.slope / 1024,
                     base=run.base / 2**20,
                 )
                 _say(f"{section.title}: {bridge.name}: {run}")
-        worst = max(section.of(OURS).median(name) for name in ("connected", "delivered"))
+        worst = max(section.of(OURS).median(name) for name in ("share", "slope"))
         section.claims.append(Claim("Memory of a client", worst, "at most", 16, "KB"))
     return sections
 
