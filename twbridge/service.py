@@ -199,13 +199,17 @@ class BridgeService(Service):
         return result
 
     def _leave_early(self, failure: Failure) -> NoReturn:
-        """End before the reactor runs. twistd removes its pid file on other errors, not on this."""
-        if failure.check(SettingsError) is None:
+        """End before the reactor runs, with one line.
+
+        A daemon has no stderr any more: there, twistd tells its parent of the exception, and
+        that prints it.
+        """
+        if failure.check(SettingsError) is None or not self._twistd.get("nodaemon"):
+            self._log.critical("{error}", error=failure.getErrorMessage())
             failure.raiseException()
         pidfile = self._twistd.get("pidfile")
         if pidfile and os.path.exists(pidfile):
             os.remove(pidfile)
-        self._log.critical("{error}", error=failure.getErrorMessage())
         leave([failure.getErrorMessage()])
 
     def _fail(self, failure: Failure) -> None:
