@@ -131,7 +131,8 @@ class Client:
             exchange=exchange, routing_key=routing_key, mandatory=mandatory, immediate=immediate
         )
         raw = wire.encode_properties(properties)
-        return self.send(wire.content_frames(channel, method, raw, body, 0))
+        frame_max = self.limits.frame_max
+        return self.send(wire.content_frames(channel, method, raw, body, frame_max))
 
     def ack(self, tag: int, multiple: bool = False, channel: int = 1) -> list[str]:
         return self.send(wire.ack_frame(channel, tag, multiple))

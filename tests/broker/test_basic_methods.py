@@ -111,6 +111,17 @@ class PublishTests(SynchronousTestCase):
         for properties, code, text in cases:
             self.assertEqual(Client().publish(**properties), refused(text, code))
 
+    def test_an_expiration_is_a_number(self) -> None:
+        for expiration, problem in [
+            ("", "no_integer"),
+            ("-1", "{value_negative,-1}"),
+            ("1.5", '{leftover_string,".5"}'),
+        ]:
+            self.assertEqual(
+                Client().publish("", "q", expiration=expiration),
+                refused(f"PRECONDITION_FAILED - invalid expiration '{expiration}': {problem}"),
+            )
+
     def test_what_is_right_does_not(self) -> None:
         self.assertEqual(
             self.client.publish("", "q", expiration="60", user_id="guest", delivery_mode=2), []

@@ -109,7 +109,7 @@ class ExchangeTests(SynchronousTestCase):
         )
         self.assertEqual(
             self.call(Declare(exchange="x", exchange_type="odd")),
-            ["connection.close 503 COMMAND_INVALID - invalid exchange type 'odd'"],
+            ["connection.close 503 COMMAND_INVALID - unknown exchange type 'odd'"],
         )
 
     def test_a_missing_exchange_is_not_found(self) -> None:
@@ -338,6 +338,12 @@ class ExclusiveQueueTests(SynchronousTestCase):
         self.assertEqual(owner.call(again), refused(self.LOCKED, 405))
         again = commands.Queue.Declare(queue="ours", exclusive=True)
         self.assertEqual(owner.call(again, 2), refused(self.LOCKED.replace("mine", "ours"), 405))
+
+    def test_durable_says_nothing_beside_exclusive(self) -> None:
+        owner = Client()
+        owner.queue("mine", exclusive=True, durable=True)
+        again = commands.Queue.Declare(queue="mine", exclusive=True)
+        self.assertEqual(owner.call(again), ["queue.declareok mine 0 0"])
 
     def test_it_goes_with_its_connection(self) -> None:
         owner = Client()

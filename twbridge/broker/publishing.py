@@ -5,6 +5,7 @@ Source: https://www.rabbitmq.com/confirms.html, /sender-selected.html, /validate
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,13 +48,23 @@ def _check(properties: wire.Properties, user: str) -> None:
             f"user_id property set to '{owner}' but authenticated user was '{user}'"
         )
     expiration = properties.get("expiration", "0")
-    if not (expiration.isascii() and expiration.isdigit()):
-        raise refusals.precondition_failed(f"invalid expiration '{expiration}': no_integer")
+    if (problem := _expiration_problem(expiration)) is not None:
+        raise refusals.precondition_failed(f"invalid expiration '{expiration}': {problem}")
     if properties.get("reply_to") == "amq.rabbitmq.reply-to":
         raise refusals.precondition_failed("fast reply consumer does not exist")
     mode = properties.get("delivery_mode", 1)
     if mode not in (1, 2):
         raise refusals.precondition_failed(f"invalid message: {{delivery_mode_unknown,{mode}}}")
+
+
+def _expiration_problem(expiration: str) -> str | None:
+    number = re.match(r"[+-]?[0-9]+", expiration)
+    if number is None:
+        return "no_integer"
+    if number.end() < len(expiration):
+        return f'{{leftover_string,"{expiration[number.end() :]}"}}'
+    milliseconds = int(number[0])
+    return f"{{value_negative,{milliseconds}}}" if milliseconds < 0 else None
 
 
 def _more_keys(headers: Mapping[str, Any], name: str) -> list[str]:

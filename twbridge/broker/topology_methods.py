@@ -63,7 +63,8 @@ def _queue_declare(channel: Channel, method: commands.Queue.Declare) -> None:
         queue = vhost.declare_queue(
             method.queue,
             channel.owner,
-            durable=method.durable,
+            # What goes with its connection can't outlive the broker.
+            durable=method.durable and not method.exclusive,
             exclusive=method.exclusive,
             auto_delete=method.auto_delete,
             arguments=method.arguments,

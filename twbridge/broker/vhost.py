@@ -83,7 +83,7 @@ class VirtualHost:
         """Make it, or check that the one there is equivalent."""
         given = arguments or {}
         if kind not in TYPES:
-            raise refusals.hard(503, f"invalid exchange type '{kind}'")
+            raise refusals.hard(503, f"unknown exchange type '{kind}'")
         _forbid_default(name)
         known = self.exchanges.get(name)
         if known is None:
