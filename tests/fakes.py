@@ -46,7 +46,7 @@ class FakeConsumer:
         options: dict[str, Any],
     ) -> None:
         self.queue = queue
-        self.deliver = on_delivery
+        self._on_delivery = on_delivery
         self.ended: TwbridgeError | None = None
         self._on_end = on_end or (lambda _error: None)
         self.options = options
@@ -64,6 +64,12 @@ class FakeConsumer:
             if not answer.called:
                 answer.errback(error)
         self._on_end(error)
+
+    def deliver(self, *deliveries: Delivery) -> None:
+        """A read from the broker with these messages."""
+        for each in deliveries:
+            self._on_delivery(each)
+        self._link.read()
 
     def bind(self, exchange: str, key: str, arguments: Any = None) -> Deferred[None]:
         self.bindings.append((exchange, key))
@@ -110,6 +116,7 @@ class FakeLink:
         self.consuming: list[Deferred[FakeConsumer]] = []
         self._on_state: list[Callable[[str], None]] = []
         self._on_pressure: list[Callable[[bool], None]] = []
+        self._on_read: list[Callable[[], None]] = []
 
     # -- what a test does
 
@@ -135,6 +142,11 @@ class FakeLink:
             for answer in consumer.answers:
                 if not answer.called:
                     answer.callback(None)
+
+    def read(self) -> None:
+        """End a read from the broker."""
+        for callback in list(self._on_read):
+            callback()
 
     @property
     def listeners(self) -> int:
@@ -189,6 +201,10 @@ class FakeLink:
     def on_state(self, callback: Callable[[str], None]) -> Callable[[], None]:
         self._on_state.append(callback)
         return lambda: self._on_state.remove(callback)
+
+    def on_read(self, callback: Callable[[], None]) -> Callable[[], None]:
+        self._on_read.append(callback)
+        return lambda: self._on_read.remove(callback)
 
     def on_pressure(self, callback: Callable[[bool], None]) -> Callable[[], None]:
         self._on_pressure.append(callback)

@@ -110,6 +110,7 @@ class Link:
         self._return = Listeners("on_return")
         self._state = Listeners("on_state")
         self._pressure = Listeners("on_pressure")
+        self._read = Listeners("on_read")
         self._states = LinkState(self._state, self._ready, self._unavailable)
         self._machine = link_states(self._states)
         self._publisher = Publisher(
@@ -172,6 +173,10 @@ class Link:
     def on_pressure(self, callback: Callable[[bool], object]) -> Callable[[], None]:
         """Call when :attr:`pressed` changes, with its value."""
         return self._pressure.add(callback)
+
+    def on_read(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Call after the deliveries of each read from the broker: the time to send batches."""
+        return self._read.add(callback)
 
     # -- life ----------------------------------------------------------------------------
 
@@ -366,6 +371,8 @@ class Link:
                 )
         if line is self._publishing:
             connection.on_blocked = self._blocked
+        else:
+            connection.on_read = self._read
         started = [
             Deferred.fromCoroutine(consumer.establish(connection, side))
             for consumer in list(self._consuming.get(line, ()))

@@ -1,8 +1,9 @@
 """The fan-out of one source of messages: who gets what, encoded once (sans-I/O).
 
-The hot path of the bridge. A delivery costs one look-up by routing key; one encoding for each
-group, which is the subscribers of one destination that share an encoder; and one call for each
-subscriber.
+The hot path of the bridge. A delivery costs one look-up by routing key and one encoding for each
+group, which is the subscribers of one destination that share an encoder. The frames of one read
+from the broker are joined, so that a read costs one call for each subscriber, however many
+messages it brought.
 """
 
 from __future__ import annotations
@@ -51,14 +52,32 @@ class Subscriber(Protocol):
 class _Group:
     """The subscribers of one destination, as it was written, with one encoder."""
 
-    __slots__ = ("destination", "encode", "members", "sends")
+    __slots__ = ("destination", "encode", "frames", "members", "sends")
 
     def __init__(self, destination: Destination, encoder: Encoder) -> None:
         self.destination = destination
         self.encode = encoder.encode
         self.members: dict[Subscriber, None] = {}
+        #: The frames of this read, not sent yet.
+        self.frames: list[bytes] = []
         #: Where a frame goes; made anew on the first delivery after a change of the members.
         self.sends: list[Callable[[bytes], None]] | None = None
+
+    def flush(self) -> None:
+        """Send what there is to all members."""
+        frames = self.frames
+        if not frames:
+            return
+        chunk = frames[0] if len(frames) == 1 else b"".join(frames)
+        frames.clear()
+        sends = self.sends
+        if sends is None:
+            sends = self.sends = [member.send for member in self.members]
+        for send in sends:
+            try:
+                send(chunk)
+            except Exception:
+                _log.failure("a subscriber of {destination} broke", destination=self.destination)
 
 
 class _Groups(dict[tuple[Encoder, str], _Group]):
@@ -114,7 +133,7 @@ class Fanout:
         on_delivery: sees every delivery before the subscribers do.
     """
 
-    __slots__ = ("_cache", "_cost", "_keys", "_on_delivery", "_routes")
+    __slots__ = ("_cache", "_cost", "_filled", "_keys", "_on_delivery", "_routes")
 
     def __init__(
         self, exchange_type: str, on_delivery: Callable[[Delivery], None] | None = None
@@ -123,6 +142,8 @@ class Fanout:
         self._keys: dict[str, _Groups] = {}
         self._cache: dict[str, Sequence[_Group]] = {}
         self._cost = 0
+        #: The groups that have frames to send.
+        self._filled: list[_Group] = []
         self._on_delivery = on_delivery
 
     def join(self, destination: Destination, subscriber: Subscriber) -> None:
@@ -137,6 +158,7 @@ class Fanout:
         if group is None:
             group = groups[name] = _Group(destination, subscriber.encoder)
             self._forget()
+        group.flush()
         group.members[subscriber] = None
         group.sends = None
 
@@ -147,6 +169,7 @@ class Fanout:
         group = groups.get(name)
         if group is None or subscriber not in group.members:
             return
+        group.flush()
         del group.members[subscriber]
         group.sends = None
         if not group.members:
@@ -167,6 +190,7 @@ class Fanout:
     def drop(self, key: str) -> None:
         """Forget all subscribers of this binding key."""
         if key in self._keys:
+            self.flush()
             self._remove(key)
 
     def _remove(self, key: str) -> None:
@@ -179,7 +203,10 @@ class Fanout:
         self._cost = 0
 
     def deliver(self, delivery: Delivery) -> None:
-        """Send a message to all whom it concerns, once for each subscription. Never raises."""
+        """Encode a message for all whom it concerns, once for each subscription. Never raises.
+
+        It leaves with the next :meth:`flush`.
+        """
         if self._on_delivery is not None:
             try:
                 self._on_delivery(delivery)
@@ -196,14 +223,16 @@ class Fanout:
             except Exception:
                 _log.failure("{delivery!r} can't be encoded", delivery=delivery)
                 continue
-            sends = group.sends
-            if sends is None:
-                sends = group.sends = [member.send for member in group.members]
-            for send in sends:
-                try:
-                    send(frame)
-                except Exception:
-                    _log.failure("a subscriber broke on {delivery!r}", delivery=delivery)
+            if not group.frames:
+                self._filled.append(group)
+            group.frames.append(frame)
+
+    def flush(self) -> None:
+        """The end of a read from the broker: send what it brought."""
+        if self._filled:
+            filled, self._filled = self._filled, []
+            for group in filled:
+                group.flush()
 
     def _look_up(self, key: str) -> Sequence[_Group]:
         found = [group for groups in self._routes.match(key) for group in groups.values()]

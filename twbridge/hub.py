@@ -77,7 +77,7 @@ class Hub:
         self._types = BUILT_IN | dict(exchange_types or {})
         self._on_delivery = on_delivery
         self._sources: dict[tuple[str, str | None], Source] = {}
-        self._stop_listening = link.on_state(self._link_changed)
+        self._stop_listening = (link.on_state(self._link_changed), link.on_read(self._flush))
 
     @property
     def queues(self) -> int:
@@ -129,7 +129,8 @@ class Hub:
 
     def stop(self) -> None:
         """Stop all timers and let the link go. The broker's side ends with the connection."""
-        self._stop_listening()
+        for stop in self._stop_listening:
+            stop()
         for source in self._sources.values():
             source.stop()
         self._sources.clear()
@@ -143,6 +144,10 @@ class Hub:
         exchange = destination.exchange
         shared = self._types.get(exchange) in _MATCHED_HERE
         return exchange, None if shared else destination.key
+
+    def _flush(self) -> None:
+        for source in list(self._sources.values()):
+            source.fanout.flush()
 
     def _link_changed(self, state: str) -> None:
         was, self.up = self.up, state in UP

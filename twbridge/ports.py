@@ -51,6 +51,9 @@ class ConsumingLink(Protocol):
     def on_state(self, callback: Callable[[str], None], /) -> Callable[[], None]:
         """Call back with each new state; up means that what was declared is there again."""
 
+    def on_read(self, callback: Callable[[], None], /) -> Callable[[], None]:
+        """Call back after the deliveries of each read from the broker."""
+
     def consume(
         self,
         queue: Queue,

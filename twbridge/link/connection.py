@@ -123,6 +123,7 @@ class Connection(AMQClient):
     Attributes:
         on_blocked: called with the broker's reason when it stops reading (connection.blocked) and
             with None when it reads again.
+        on_read: called after the deliveries of each read.
         on_writable: called when the socket takes bytes again.
         on_lost: called once with ConnectionClosed.
         writable: False while the socket does not drain. Publishing then is the caller's risk.
@@ -139,6 +140,7 @@ class Connection(AMQClient):
         self.heartbeatInterval = parameters.heartbeat
         self.writable = True
         self.on_blocked: Callable[[str | None], object] = ignore
+        self.on_read: Callable[[], object] = lambda: None
         self.on_writable: Callable[[], object] = lambda: None
         self.on_lost: Callable[[ConnectionClosed], object] = ignore
         self.lost: ConnectionClosed | None = None
@@ -289,9 +291,11 @@ class Connection(AMQClient):
     def dataReceived(self, data: bytes) -> None:
         self._received = True
         channels = self.channels
+        delivered = False
         try:
             for event in self._reader.receive(data):
                 if type(event) is wire.Delivery:
+                    delivered = True
                     channel = channels.get(event.channel)
                     if channel is None:
                         continue
@@ -313,6 +317,9 @@ class Connection(AMQClient):
         except Exception:
             _log.failure("Reading from the broker failed")
             self.fail(ConnectionClosed(541, "internal error"), abort=True)
+
+        if delivered:
+            self.on_read()
 
     def _rare(self, event: wire.Event) -> None:
         """Everything that does not come by the thousand."""
