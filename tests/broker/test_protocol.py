@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pamqp import commands
 from twisted.internet.error import ConnectionDone
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
+from twisted.test import iosim
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.broker.client import shown
 from twbridge import wire
 from twbridge.broker import EmbeddedBroker
 from twbridge.broker.protocol import (
@@ -163,3 +166,60 @@ class ProtocolTests(SynchronousTestCase):
         self.assertFalse(self.socket.reading)
         self.broker.close_connections("test")
         self.assertTrue(self.socket.reading)
+
+
+class MemoryAlarmTests(SynchronousTestCase):
+    def test_publishers_are_not_read_until_messages_are_consumed(self) -> None:
+        broker = EmbeddedBroker(Clock(), memory_limit=10_000)
+        protocol, socket = broker.factory.buildProtocol(None), Socket()
+        protocol.makeConnection(socket)
+        protocol.dataReceived(LOGIN + wire.method_frame(1, commands.Queue.Declare(queue="q")))
+        frames = wire.publish_frames(1, "", "q", b"\0\0", b"x" * 1000, False, 0)
+        published = 0
+        while socket.reading:
+            protocol.dataReceived(frames)
+            published += 1
+        self.assertEqual(published, 7)
+        broker.vhost.queues["q"].purge()
+        self.assertTrue(socket.reading)
+
+
+class Recorder(Protocol):
+    """The client's end of a socket that is simulated."""
+
+    def __init__(self) -> None:
+        self.events: list[wire.Event] = []
+        self.lost = False
+        self._reader = wire.FrameReader()
+
+    def dataReceived(self, data: bytes) -> None:
+        self.events += self._reader.receive(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.lost = True
+
+
+class SimulatedSocketTests(SynchronousTestCase):
+    def test_it_needs_no_socket(self) -> None:
+        broker, client = EmbeddedBroker(Clock()), Recorder()
+        server = broker.factory.buildProtocol(None)
+        pump = iosim.connect(
+            server,
+            iosim.FakeTransport(server, isServer=True),
+            client,
+            iosim.FakeTransport(client, isServer=False),
+        )
+        assert client.transport is not None
+        client.transport.write(LOGIN)
+        pump.flush()
+        self.assertEqual(
+            [shown(event).split()[0] for event in client.events],
+            ["connection.start", "connection.tune", "connection.openok", "channel.openok"],
+        )
+        stopped = broker.stop()
+        pump.flush()
+        self.assertNoResult(stopped)
+        client.transport.write(wire.method_frame(0, commands.Connection.CloseOk()))
+        pump.flush()
+        self.assertTrue(client.lost)
+        self.successResultOf(stopped)
