@@ -6,12 +6,12 @@ Measured are deliveries a second, and the CPU time that one delivery costs.
 from __future__ import annotations
 
 import json
-import resource
 import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
+from benchmarks.meter import Meter
 from benchmarks.servers import Broker
 from benchmarks.sockets import Client, Herd
 from benchmarks.source import Source, publish_frames
@@ -34,16 +34,14 @@ class FanoutRun:
     Attributes:
         rate: Deliveries a second.
         cpu: Microseconds of the server's CPU time for one delivery.
-        broker: The share of a core that the broker used.
-        load: The share of a core that this process used.
         frame: Bytes of a frame.
+        cores: The cores used by ``server``, ``broker``, ``load`` and ``others``.
     """
 
     rate: float
     cpu: float
-    broker: float
-    load: float
     frame: int
+    cores: dict[str, float]
 
 
 def run_fanout(subject: Subject, broker: Broker, count: int, seconds: float) -> FanoutRun:
@@ -63,18 +61,15 @@ def run_fanout(subject: Subject, broker: Broker, count: int, seconds: float) -> 
             messages = herd.total / unit / count
             window = min(max(WINDOW[0], messages / WARM_UP / 4), WINDOW[1])
             _load(herd, source, unit, window, WARM_UP / 2)
-            before = _costs(subject, broker), herd.total, time.monotonic()
+            meter, before = Meter(subject.process, broker.process), herd.total
             _load(herd, source, unit, window, seconds)
-            after = _costs(subject, broker), herd.total, time.monotonic()
+            usage, after = meter.usage(), herd.total
             while not source.flush():
                 herd.pump(0.01)
             herd.drain(source.published * unit)
-    elapsed = after[2] - before[2]
-    deliveries = (after[1] - before[1]) / unit
-    server, node, load = (b - a for a, b in zip(before[0], after[0], strict=True))
-    return FanoutRun(
-        deliveries / elapsed, server / deliveries * 1e6, node / elapsed, load / elapsed, frame
-    )
+    deliveries = (after - before) / unit
+    cpu = usage.server / deliveries * 1e6
+    return FanoutRun(deliveries / usage.elapsed, cpu, frame, usage.cores())
 
 
 def probe(subject: Subject, clients: Sequence[Client], source: Source) -> int:
@@ -113,8 +108,3 @@ def _load(herd: Herd, source: Source, unit: int, window: float, seconds: float) 
         herd.pump(0.01)
         # Let some more arrive: fewer and larger reads leave more of the machine to the server.
         time.sleep(_REST)
-
-
-def _costs(subject: Subject, broker: Broker) -> tuple[float, float, float]:
-    own = resource.getrusage(resource.RUSAGE_SELF)
-    return subject.process.cpu(), broker.process.cpu(), own.ru_utime + own.ru_stime

@@ -7,7 +7,6 @@ time that one of them costs the bridge.
 from __future__ import annotations
 
 import json
-import resource
 import socket
 import time
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pamqp import commands
 
 from benchmarks.fanout import BODY, WARM_UP
+from benchmarks.meter import Meter
 from benchmarks.servers import Bridge, Broker
 from benchmarks.sockets import JSON_DIALECT, Client, Herd, connect_many, masked_text
 from benchmarks.source import call, login
@@ -34,14 +34,12 @@ class PublishRun:
     Attributes:
         rate: Confirmed messages a second.
         cpu: Microseconds of the bridge's CPU time for one of them.
-        broker: The share of a core that the broker used.
-        load: The share of a core that this process used.
+        cores: The cores used by ``server``, ``broker``, ``load`` and ``others``.
     """
 
     rate: float
     cpu: float
-    broker: float
-    load: float
+    cores: dict[str, float]
 
 
 def run_publishing(
@@ -70,14 +68,13 @@ def run_publishing(
         with closing(Herd(clients)) as herd:
             sent = [0] * count
             _load(herd, sent, burst, answer, WARM_UP)
-            before = _costs(bridge, broker), herd.total, time.monotonic()
+            meter, before = Meter(bridge.process, broker.process), herd.total
             _load(herd, sent, burst, answer, seconds)
-            after = _costs(bridge, broker), herd.total, time.monotonic()
+            usage, after = meter.usage(), herd.total
             _finish(herd, sent, answer)
-    elapsed = after[2] - before[2]
-    confirmed = (after[1] - before[1]) / answer
-    own, node, load = (b - a for a, b in zip(before[0], after[0], strict=True))
-    return PublishRun(confirmed / elapsed, own / confirmed * 1e6, node / elapsed, load / elapsed)
+    confirmed = (after - before) / answer
+    cpu = usage.server / confirmed * 1e6
+    return PublishRun(confirmed / usage.elapsed, cpu, usage.cores())
 
 
 def _declare(control: socket.socket, exchange: str) -> None:
@@ -142,8 +139,3 @@ def _finish(herd: Herd, sent: list[int], answer: int) -> None:
         herd.pump(0.1)
     if herd.received != [n * answer for n in sent]:
         raise RuntimeError(f"{sent} requests, {[n / answer for n in herd.received]} answers")
-
-
-def _costs(bridge: Bridge, broker: Broker) -> tuple[float, float, float]:
-    own = resource.getrusage(resource.RUSAGE_SELF)
-    return bridge.process.cpu(), broker.process.cpu(), own.ru_utime + own.ru_stime

@@ -26,13 +26,8 @@ from benchmarks.subjects import JsonDialect, RawRoute, Subject, WebStomp
 RESULTS = HERE / "results.json"
 DOCS = HERE.parent / "docs" / "benchmarks.md"
 OURS, NODE, STOMP = "twbridge", "Node ws + amqplib", "RabbitMQ Web STOMP"
-_FANOUT_UNITS = {
-    "rate": "deliveries/s",
-    "cpu": "CPU us/delivery",
-    "server": "cores, server",
-    "broker": "cores, broker",
-    "load": "cores, load",
-}
+_CORES = {"server": "cores, server", "broker": "cores, broker", "load": "cores, load"}
+_NOISE = 0.1
 
 
 @dataclass(frozen=True)
@@ -86,6 +81,7 @@ def codec(plan: Plan) -> dict[str, Section]:
 
 def fanout(plan: Plan) -> dict[str, Section]:
     """Deliveries a second to 100 and 500 clients, raw and JSON."""
+    units = {"rate": "deliveries/s", "cpu": "CPU us/delivery", **_CORES}
     sections = {}
     with rabbitmq() as broker, twbridge(broker) as ours, node_bridge(broker) as node:
         stomp = WebStomp(broker)
@@ -96,17 +92,11 @@ def fanout(plan: Plan) -> dict[str, Section]:
             ("fanout-raw-500", "Fan-out: raw route, 500 clients", raw, 500, 6),
             ("fanout-json-100", "Fan-out: JSON dialect, 100 clients", json, 100, 3),
         ):
-            section = sections[key] = Section(title, _FANOUT_UNITS)
+            section = sections[key] = Section(title, units)
             for _ in range(plan.turns):
                 for subject in subjects:
                     run = run_fanout(subject, broker, count, plan.seconds)
-                    section.of(subject.name).add(
-                        rate=run.rate,
-                        cpu=run.cpu,
-                        server=run.rate * run.cpu / 1e6,
-                        broker=run.broker,
-                        load=run.load,
-                    )
+                    section.of(subject.name).add(rate=run.rate, cpu=run.cpu, **run.cores)
                     _say(f"{title}: {subject.name}: {run}")
             section.claims.append(_times(section, NODE, node_bound))
             if stomp in subjects:
@@ -121,12 +111,7 @@ def _times(section: Section, rival: str, bound: float) -> Claim:
 
 def publish(plan: Plan) -> dict[str, Section]:
     """Confirmed publishes a second of 8 JSON clients."""
-    units = {
-        "rate": "confirmed/s",
-        "cpu": "CPU us/message, bridge",
-        "broker": "cores, broker",
-        "load": "cores, load",
-    }
+    units = {"rate": "confirmed/s", "cpu": "CPU us/message", **_CORES}
     sections = {}
     with rabbitmq() as broker, twbridge(broker) as ours, node_bridge(broker) as node:
         for key, title, routed in (
@@ -137,9 +122,7 @@ def publish(plan: Plan) -> dict[str, Section]:
             for _ in range(plan.turns):
                 for bridge in (ours, node):
                     run = run_publishing(bridge, broker, 8, plan.seconds, routed=routed)
-                    section.of(bridge.name).add(
-                        rate=run.rate, cpu=run.cpu, broker=run.broker, load=run.load
-                    )
+                    section.of(bridge.name).add(rate=run.rate, cpu=run.cpu, **run.cores)
                     _say(f"{title}: {bridge.name}: {run}")
             ratio = section.ratio("rate", OURS, NODE)
             section.claims.append(Claim(f"Confirmed/s, twbridge / {NODE}", ratio, "at least", 0.8))
@@ -190,7 +173,9 @@ def latency(plan: Plan) -> dict[str, Section]:
         for _ in range(plan.turns):
             for subject in (RawRoute(ours), RawRoute(node)):
                 run = run_latency(subject, broker, 50, 200, plan.seconds + 1)
-                section.of(subject.name).add(p50=run.p50, p99=run.p99, worst=run.worst)
+                section.of(subject.name).add(
+                    p50=run.p50, p99=run.p99, worst=run.worst, others=run.others
+                )
                 _say(f"{title}: {subject.name}: {run}")
     ratio = section.ratio("p99", OURS, NODE)
     section.claims.append(Claim(f"p99, twbridge / {NODE}", ratio, "at most", 1))
@@ -216,6 +201,13 @@ ORDER = [
     "idle-json",
     "latency",
 ]
+
+
+def _warn(section: Section) -> None:
+    """Say so if the machine was not quiet."""
+    noise = [n for series in section.series for n in series.figures.get("others", [])]
+    if any(n > _NOISE for n in noise):
+        _say(f"Other programs used up to {max(noise):.1f} cores: do not trust these figures.\n")
 
 
 def _say(text: str) -> None:
@@ -253,6 +245,7 @@ def main() -> None:
         sections = BENCHMARKS[name](plan)
         for section in sections.values():
             print(section.markdown(), flush=True)
+            _warn(section)
             missed += sum(not claim.holds for claim in section.claims)
         if not arguments.quick:
             results.save(sections, arguments.output)
