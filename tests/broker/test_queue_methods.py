@@ -99,6 +99,19 @@ class QueueDeclareTests(SynchronousTestCase):
                 "'x-max-length-bytes' for queue 'q' in vhost '/': "
                 '"expected integer, got longstr"',
             ),
+            (
+                {"x-max-length": True},
+                "'x-max-length' for queue 'q' in vhost '/': \"expected integer, got bool\"",
+            ),
+            (
+                {"x-queue-type": 1},
+                "'x-queue-type' for queue 'q' in vhost '/': {unacceptable_type,signedint}",
+            ),
+            (
+                {"x-overflow": "reject-publish-dlx"},
+                "'x-overflow' for queue 'q' in vhost '/': "
+                '"the embedded broker has no dead letters"',
+            ),
             ({"x-overflow": "odd"}, "'x-overflow' for queue 'q' in vhost '/': invalid_overflow"),
             (
                 {"x-overflow": 1},

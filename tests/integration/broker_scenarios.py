@@ -220,6 +220,8 @@ SCENARIOS: dict[str, Sequence[Step]] = {
         for arguments in (
             {"x-max-length": -1},
             {"x-max-length": "1"},
+            {"x-max-length": True},
+            {"x-queue-type": 1},
             {"x-max-length-bytes": -5},
             {"x-overflow": "odd"},
             {"x-overflow": 1},

@@ -78,7 +78,7 @@ def _check_overflow(value: Any) -> str | None:
 
 def _check_type(value: Any) -> str | None:
     if not isinstance(value, str):
-        return f'"expected longstr, got {refusals.type_name(value)}"'
+        return f"{{unacceptable_type,{refusals.type_name(value)}}}"
     if value not in ("classic", "quorum", "stream"):
         return f"\"unsupported queue type '{value}'\""
     return None

@@ -70,9 +70,6 @@ class Unacknowledged:
         #: How many of them count for the channel's prefetch count.
         self.consumed = 0
 
-    def __len__(self) -> int:
-        return len(self._held)
-
     def next_tag(self) -> int:
         """A new delivery tag."""
         self._last_tag += 1

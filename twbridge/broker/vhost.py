@@ -235,8 +235,7 @@ class VirtualHost:
 
     def delete_queue(self, queue: Queue) -> int:
         """Delete it, its bindings and messages; return how many messages waited."""
-        if self.queues.pop(queue.name, None) is None:
-            return 0
+        del self.queues[queue.name]
         self.exchanges[""].unbind(Binding(queue, queue.name))
         self._unbind_all(queue)
         return queue.delete()
