@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import select
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from statistics import quantiles
@@ -14,6 +15,7 @@ from statistics import quantiles
 from benchmarks.fanout import BODY, CONTENT_TYPE, probe
 from benchmarks.meter import Meter
 from benchmarks.servers import Broker
+from benchmarks.sockets import Client
 from benchmarks.source import Source, publish_frames
 from benchmarks.subjects import Subject
 
@@ -51,62 +53,78 @@ def run_latency(
         RuntimeError: A client has not received every message.
     """
     message = publish_frames(subject.exchange, "bench", BODY, CONTENT_TYPE)
-    stamped_at = message.index(BODY)
     with closing(Source(broker.url, subject.exchange, message)) as source:
         clients = subject.connect(count)
         frame = probe(subject, clients, source)
-        with closing(select.epoll()) as epoll:
-            receivers = {}
-            for client in clients:
-                epoll.register(client.socket, select.EPOLLIN)
-                receivers[client.socket.fileno()] = client.socket.recv
-            total = int(rate * seconds)
-            meter = Meter(subject.process, broker.process)
-            watch = _Watch(frame, frame - len(BODY))
-            start = time.monotonic() + 0.05
-            sent = 0
-            while watch.deliveries < total * count:
-                now = time.monotonic()
-                if sent < total and now >= start + sent / rate:
-                    stamp = b"%0*d" % (_STAMP, time.monotonic_ns())
-                    source.publish(message[:stamped_at] + stamp + message[stamped_at + _STAMP :])
-                    sent += 1
-                elif now > start + seconds + 5:
-                    raise RuntimeError(f"{watch.deliveries} deliveries of {total * count}")
-                due = start + sent / rate if sent < total else now + 0.1
-                for descriptor, _ in epoll.poll(max(0.0, due - time.monotonic())):
-                    watch.received(descriptor, receivers[descriptor](65536))
+        watch = _Watch(clients, frame, frame - len(BODY))
+        meter = Meter(subject.process, broker.process)
+        with closing(watch):
+            _publish(source, message, watch, rate, seconds)
         others = meter.usage().cores()["others"]
-        for client in clients:
-            client.socket.close()
     times = watch.milliseconds[int(_SKIPPED * rate) * count :]
     cuts = quantiles(times, n=100)
-    return LatencyRun(cuts[49], cuts[98], max(times), watch.deliveries, others)
+    return LatencyRun(cuts[49], cuts[98], max(times), len(watch.milliseconds), others)
+
+
+def _publish(source: Source, message: bytes, watch: _Watch, rate: int, seconds: float) -> None:
+    """Publish at a steady rate, with the time in each body, until all was delivered."""
+    at = message.index(BODY)
+    total, sent = int(rate * seconds), 0
+    start = time.monotonic() + 0.05
+    while len(watch.milliseconds) < total * watch.count:
+        now = time.monotonic()
+        if sent < total and now >= start + sent / rate:
+            stamp = b"%0*d" % (_STAMP, time.monotonic_ns())
+            source.publish(message[:at] + stamp + message[at + _STAMP :])
+            sent += 1
+        elif now > start + seconds + 5:
+            raise RuntimeError("A client has not received every message")
+        due = start + sent / rate if sent < total else now + 0.1
+        watch.wait(max(0.0, due - time.monotonic()))
 
 
 class _Watch:
     """Reads the time of sending out of frames of one length.
 
     Args:
+        clients: Who receives; closed with the watch.
         frame: Bytes of a frame.
         start: Where the body begins in it.
+
+    Attributes:
+        milliseconds: How long each delivery took, in the order of their arrival.
+        count: How many clients.
     """
 
-    def __init__(self, frame: int, start: int) -> None:
+    def __init__(self, clients: Sequence[Client], frame: int, start: int) -> None:
         self.milliseconds: list[float] = []
-        self.deliveries = 0
+        self.count = len(clients)
         self._frame = frame
         self._stamp = slice(start, start + _STAMP)
         self._partial: dict[int, bytes] = {}
+        self._epoll = select.epoll()
+        self._sockets = {client.socket.fileno(): client.socket for client in clients}
+        for descriptor in self._sockets:
+            self._epoll.register(descriptor, select.EPOLLIN)
 
-    def received(self, descriptor: int, data: bytes) -> None:
-        """Take bytes that one client received just now."""
+    def wait(self, timeout: float) -> None:
+        """Take what the clients receive, for up to ``timeout`` seconds until some do."""
+        for descriptor, _ in self._epoll.poll(timeout):
+            self._received(descriptor, self._sockets[descriptor].recv(65536))
+
+    def _received(self, descriptor: int, data: bytes) -> None:
+        """Bytes that one client received just now."""
         now = time.monotonic_ns()
         data = self._partial.pop(descriptor, b"") + data
         whole = len(data) - len(data) % self._frame
         for offset in range(0, whole, self._frame):
             stamp = int(data[offset : offset + self._frame][self._stamp])
             self.milliseconds.append((now - stamp) / 1e6)
-            self.deliveries += 1
         if whole < len(data):
             self._partial[descriptor] = data[whole:]
+
+    def close(self) -> None:
+        """Close all sockets."""
+        self._epoll.close()
+        for client in self._sockets.values():
+            client.close()
