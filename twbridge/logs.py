@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import IO, Any
 
@@ -25,12 +25,17 @@ from twbridge.bus import LOG, Bus, BusError
 from twbridge.settings import Log
 
 
-def observer(log: Log, twistd: Mapping[str, Any]) -> ILogObserver | None:
+def observer(
+    log: Log,
+    twistd: Mapping[str, Any],
+    open_file: Callable[[str], IO[Any]] = LogFile.fromFullPath,
+) -> ILogObserver | None:
     """The observer for ``[log]`` and twistd's own options.
 
     Args:
         log: the settings.
         twistd: the options ``logfile``, ``nodaemon``, ``syslog`` and ``logger``.
+        open_file: opens ``logfile``; by default, one that is rotated as twistd does.
 
     Returns:
         None where twistd was told of another one: ``--syslog`` and ``--logger`` come first.
@@ -41,7 +46,7 @@ def observer(log: Log, twistd: Mapping[str, Any]) -> ILogObserver | None:
     if name == "-" or (not name and twistd.get("nodaemon")):
         file: IO[Any] = sys.stdout
     else:
-        file = LogFile.fromFullPath(name or "twistd.log")
+        file = open_file(name or "twistd.log")
     make = json_observer if log.format == "json" else textFileLogObserver
     predicate = LogLevelFilterPredicate(LogLevel.lookupByName(log.level))
     return FilteringLogObserver(make(file), [predicate])

@@ -47,7 +47,8 @@ def install(
     settles what is unconfirmed before the reactor stops.
 
     Args:
-        app: what the resources know as themselves, as ``self.application`` or as ``self.app``.
+        app: what the resources know as themselves, as ``self.application`` or as ``self.app``;
+            a class's Klein application serves all its instances.
         link: a link that its owner starts and stops.
         reactor: the running one if None.
         environ: ``os.environ`` if None.
@@ -58,6 +59,8 @@ def install(
     Raises:
         SettingsError: there is no URL, or a setting is wrong; one line for each mistake.
     """
+    # What Klein gives as ``resource.app`` lives no longer than this call.
+    app = getattr(app, "_instance", None) or app
     if getattr(app, ATTRIBUTE, None) is not None:
         return False
     if link is None:
@@ -112,7 +115,13 @@ class PublishingMixin:
         While the link is down it waits, up to `timeout` seconds or ``AMQP_TIMEOUT``. Failures
         are those of ``Link.publish``; without an ``install`` it is NotReady.
         """
-        for owner in (self, getattr(self, "application", None), getattr(self, "app", None)):
+        application = getattr(self, "application", None)
+        for owner in (
+            self,
+            application,
+            getattr(self, "app", None),
+            getattr(type(self), "app", None),
+        ):
             link: Link | None = getattr(owner, ATTRIBUTE, None)
             if link is not None:
                 return link.publish(
