@@ -19,6 +19,8 @@ from twbridge.flow import Outbox
 from twbridge.frames import data_frame
 from twbridge.heads import Refusal
 
+from .direct import direct
+from .inbound import next_message
 from .lean import Hush, slim
 from .ports import ISession, Opening
 
@@ -92,7 +94,9 @@ class BridgeProtocol(WebSocketServerProtocol):
     def onOpen(self) -> None:
         assert self._opening is not None
         peer, codec, _ = self._opening
-        self._outbox = Outbox(self.transport, self.factory.options.send_buffer, self._overflow)
+        self._outbox = Outbox(
+            direct(self.transport), self.factory.options.send_buffer, self._overflow
+        )
         self.send_frame = self._outbox.send
         self.transport.registerProducer(self, True)
         self.heard = False
@@ -120,10 +124,36 @@ class BridgeProtocol(WebSocketServerProtocol):
             return
         self._consuming = True
         try:
+            self._take_messages()
             while not self._held and self.state != self.STATE_CLOSED and self.processData():
                 pass
         finally:
             self._consuming = False
+
+    def _take_messages(self) -> None:
+        """The messages that need no state machine; what they leave is Autobahn's."""
+        session = self._session
+        if (
+            session is None
+            or self.current_frame is not None
+            or self.inside_message
+            or self._perMessageCompress is not None
+        ):
+            return
+        data, at = self.data, 0
+        limit = min(self.factory.options.frame, self.factory.options.message)
+        try:
+            while not self._held and self.state == self.STATE_OPEN:
+                found = next_message(data, at, limit)
+                if found is None:
+                    break
+                payload, binary, at = found
+                session.received(payload, binary)
+        except Exception:
+            self._fail("A session failed")
+        finally:
+            if at:
+                self.data = data[at:]
 
     def onMessageBegin(self, isBinary: bool) -> None:
         self._fragments = 0
@@ -184,7 +214,12 @@ class BridgeProtocol(WebSocketServerProtocol):
         self.transport.write(_PONG + bytes((len(payload),)) + payload)
 
     def send(self, payload: bytes, binary: bool) -> None:
-        self.send_frame(data_frame(payload, binary))
+        outbox = self._outbox
+        if outbox is None or outbox.paused:
+            self.send_frame(data_frame(payload, binary))
+        else:
+            # Answers come many in a turn: they leave together at its end.
+            self.transport.write(data_frame(payload, binary))
 
     def _overflow(self) -> None:
         if self._session is not None:
