@@ -337,9 +337,10 @@ def _line(details: ErrorDetails, places: Mapping[Key, str], layers: list[Layer])
     dotted = ".".join(key)
     named = _named(key, location, places)
     if details["type"] == "extra_forbidden":
-        sections = list(tree.Settings.model_fields)
-        known = sections + [".".join(each) for each in known_keys()]
-        same_name = [each for each in known[len(sections) :] if each.endswith(f".{key[-1]}")]
+        known = [".".join(each) for each in known_keys()]
+        same_name = [each for each in known if each.endswith(f".{key[-1]}")]
+        if len(key) == 1:
+            known += tree.Settings.model_fields
         where = "" if places.get(key) else f" (in {layers[-1].place})"
         near = _nearest(dotted, same_name or known)
         return f"{named}{where} is not a setting; the nearest one is {near}"
