@@ -8,6 +8,7 @@
     proxy.resume()
     proxy.cut_after(1000, Way.DOWN)
     proxy.reset()                 # RST on every connection
+    proxy.forsake()               # the same for the client, while the server sees no end
     proxy.refuse(); proxy.accept()
     await proxy.close()
 """
@@ -104,6 +105,11 @@ class Proxy:
         for pair in list(self.pairs):
             pair.abort()
 
+    def forsake(self) -> None:
+        """End every connection for the client only; the server believes that it is still there."""
+        for pair in self.pairs:
+            pair.forsake()
+
     async def close(self) -> None:
         """Stop listening and abort every connection; fires when all of them are gone."""
         await self.refuse()
@@ -130,6 +136,7 @@ class _Pair:
         self.sides = {way: _Side(self, way) for way in Way}
         self.gone: Deferred[None] = Deferred()
         self._number = 0
+        self._forsaken = False
         self._held: dict[Way, list[tuple[float, bytes]]] = {way: [] for way in Way}
         self._open = 0
         self._ended: set[Way] = set()
@@ -160,7 +167,7 @@ class _Pair:
 
     def lost(self, way: Way) -> None:
         self._ended.add(way)
-        if not self.proxy.stalled:
+        if not self.proxy.stalled and not self._forsaken:
             self._pass_end(way)
         self._release()
 
@@ -174,6 +181,11 @@ class _Pair:
         for side in self.sides.values():
             if side.transport is not None:
                 side.transport.abortConnection()  # type: ignore[attr-defined]
+
+    def forsake(self) -> None:
+        self._forsaken = True
+        client: Any = self.sides[Way.UP].transport
+        client.abortConnection()
 
     def throttle(self) -> None:
         """Read from a stalled side no more, so that back-pressure reaches its peer."""

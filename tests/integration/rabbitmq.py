@@ -221,12 +221,16 @@ class Node:
             self._server.send_signal(signal.SIGCONT)
 
     def ctl(self, *arguments: str) -> str:
-        """Run ``rabbitmqctl`` (0.35 s) and return what it printed.
+        """Run ``rabbitmqctl`` (0.35 s), see :meth:`run`."""
+        return self.run("rabbitmqctl", "--quiet", *arguments)
+
+    def run(self, program: str, *arguments: str) -> str:
+        """Run one of RabbitMQ's programs on this node and return what it printed.
 
         Raises:
             RabbitMQError: it ended with another code than 0.
         """
-        command = [str(PROGRAMS / "rabbitmqctl"), "--quiet", *arguments]
+        command = [str(PROGRAMS / program), *arguments]
         done = subprocess.run(
             command, env=self.environment, capture_output=True, text=True, check=False, timeout=60
         )

@@ -13,7 +13,13 @@ from twisted.internet.defer import Deferred
 from tests.integration.cases import BrokerCase, outcomes, pause
 from tests.integration.rabbitmq import Node, in_thread
 from twbridge.amqp import Link, Queue
-from twbridge.errors import ConfirmTimeout, ConnectionClosed, NotReady, OutcomeUnknown
+from twbridge.errors import (
+    ChannelClosed,
+    ConfirmTimeout,
+    ConnectionClosed,
+    NotReady,
+    OutcomeUnknown,
+)
 from twbridge.wire import Delivery
 
 MEGABYTE = 1024 * 1024
@@ -30,7 +36,10 @@ class FaultCase(BrokerCase):
 
     @classmethod
     def setUpClass(cls) -> None:
-        cls.node = Node()
+        cls.node = Node(
+            config={"consumer_timeout": 2000},
+            advanced="[{rabbit, [{channel_tick_interval, 500}]}].",
+        )
         cls.node.start()
 
     @classmethod
@@ -117,6 +126,23 @@ class AlarmTests(FaultCase):
         found = [body[:3] for _, body in await self.drain(queue)]
         self.assertEqual([body for body in found if body != b"two"], accepted)
 
+    async def test_a_delivery_that_is_not_acked_in_time_ends_its_consumer_alone(self) -> None:
+        link = await self.ready()
+        slow, quick = await self.queue(), await self.queue()
+        ends: list[ChannelClosed] = []
+        got: list[bytes] = []
+        await link.consume(Queue(slow, passive=True), lambda _: None, on_end=ends.append)  # type: ignore[arg-type]
+        await link.consume(
+            Queue(quick, passive=True), lambda each: got.append(each.body), no_ack=True
+        )
+        await link.publish("", slow, b"x", mandatory=True)
+        await self.until(lambda: ends)
+        self.assertEqual(ends[0].reply_code, 406)
+        self.assertIn("timeout", ends[0].reply_text)
+        await link.publish("", quick, b"y", mandatory=True)
+        await self.until(lambda: got == [b"y"])
+        self.assertEqual((len(ends), link.state), (1, "ready"))
+
     async def test_a_link_that_is_stopped_while_blocked_ends(self) -> None:
         link = await self.ready(timeout=1.0)
         await in_thread(self.node.block)
@@ -192,6 +218,25 @@ class KillTests(FaultCase):
         self.assertEqual(set(await outcomes(patient)), {None})
         found = [int(body) for _, body in await self.drain(queue)]
         self.assertEqual(found, list(range(50)))
+
+    async def test_a_node_under_maintenance_is_320_and_then_refused_until_it_is_revived(
+        self,
+    ) -> None:
+        link = await self.ready(timeout=30.0)
+        reasons: list[Any] = []
+        link.on_unavailable(reasons.append)
+        await in_thread(self.node.run, "rabbitmq-upgrade", "drain")
+        try:
+            await self.until(lambda: reasons)
+            self.assertEqual(reasons[0].reply_code, 320)
+            self.assertIn("maintenance", reasons[0].reply_text)
+            patient = link.publish("amq.topic", "k", b"")
+            await self.until(lambda: "refused" in link.state_description)
+            self.assertEqual(link.state, "connecting")
+        finally:
+            await in_thread(self.node.run, "rabbitmq-upgrade", "revive")
+        await patient
+        await self.state(link, "ready")
 
     async def test_a_frozen_broker_is_noticed_within_two_heartbeats(self) -> None:
         link = await self.ready(self.node.url(query="heartbeat=2&connection_timeout=500"))

@@ -143,6 +143,17 @@ class ProxyTests(TestCase):
         await pair.gone
         self.assertEqual(self.proxy.pairs, set())
 
+    async def test_a_forsaken_server_sees_no_end(self) -> None:
+        ear = await self.ready()
+        ear.say(b"x")
+        await ear.until(1)
+        (pair,) = self.proxy.pairs
+        self.proxy.forsake()
+        self.assertIsInstance(await ear.end, ConnectionLost)
+        await deferLater(clock, 0.05, lambda: None)
+        self.assertFalse(pair.gone.called)
+        self.assertTrue(pair.sides[Way.DOWN].connected)
+
     async def test_it_refuses_and_accepts_again_on_the_same_port(self) -> None:
         ear = await self.ready()
         port = self.proxy.port
