@@ -225,7 +225,7 @@ connection.addEventListener("state", ({ detail }) => {
   if (detail === "ready") tell("");
 });
 connection.addEventListener("message", ({ detail }) => show(read(detail)));
-connection.addEventListener("gap", () => remark("Connected again. Lines from in between are missing here."));
+connection.addEventListener("gap", () => remark("Connected again. Lines sent in between may be missing."));
 
 form.addEventListener("submit", submit);
 line.addEventListener("input", () => tell(""));
