@@ -1,0 +1,166 @@
+"""The built wheel in a fresh environment, and a plugin of another distribution beside it."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.integration.bridge import Bridge
+from tests.integration.websocket import BareSocket
+
+ROOT = Path(__file__).parent.parent.parent
+PLUGIN = ROOT / "examples" / "plugin"
+SOURCES = ("twbridge", "twisted", "pyproject.toml", "setup.py", "README.md", "LICENSE")
+
+
+def run(*command: str | Path, cwd: Path) -> None:
+    """Run a command, or fail with what it said."""
+    done = subprocess.run(
+        [str(part) for part in command], cwd=cwd, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise AssertionError(f"{command}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+
+
+class Environment:
+    """A virtual environment with both wheels, made once.
+
+    The packages that twbridge needs are those of the tests' own environment, by a path: nothing
+    is downloaded, and the editable twbridge there is not seen.
+    """
+
+    made: Environment | None = None
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="twbridge-wheel-"))
+        self.python = self.folder / "venv" / "bin" / "python"
+        self.wheel = self._build(self._copy("twbridge", SOURCES, ROOT))
+        plugin = self._build(self._copy("plugin", os.listdir(PLUGIN), PLUGIN))
+        run(sys.executable, "-m", "venv", "--without-pip", "venv", cwd=self.folder)
+        pip = (sys.executable, "-m", "pip", "--python", self.python, "install", "--quiet")
+        run(*pip, "--no-deps", "--no-index", self.wheel, plugin, cwd=self.folder)
+        site = next((self.folder / "venv" / "lib").glob("python*/site-packages"))
+        (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+
+    @classmethod
+    def get(cls) -> Environment:
+        """The one of this process."""
+        if cls.made is None:
+            cls.made = cls()
+        return cls.made
+
+    def _copy(self, name: str, parts: tuple[str, ...] | list[str], source: Path) -> Path:
+        folder = self.folder / "sources" / name
+        folder.mkdir(parents=True)
+        ignore = shutil.ignore_patterns("__pycache__", "dropin.cache", "*.egg-info", "build")
+        for part in parts:
+            if (source / part).is_dir():
+                shutil.copytree(source / part, folder / part, ignore=ignore)
+            else:
+                shutil.copy(source / part, folder / part)
+        return folder
+
+    def _build(self, source: Path) -> Path:
+        wheels = self.folder / "wheels" / source.name
+        build = (sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", wheels)
+        run(*build, source, cwd=self.folder)
+        (wheel,) = wheels.iterdir()
+        return wheel
+
+
+def tearDownModule() -> None:
+    """Remove the environment."""
+    if Environment.made is not None:
+        shutil.rmtree(Environment.made.folder)
+
+
+class WheelTests(SynchronousTestCase):
+    """What is in it."""
+
+    def names(self) -> set[str]:
+        with zipfile.ZipFile(Environment.get().wheel) as wheel:
+            return set(wheel.namelist())
+
+    def test_it_has_every_module_and_every_file_of_the_page(self) -> None:
+        files = [*ROOT.glob("twbridge/**/*.py"), *ROOT.glob("twbridge/web/static/*")]
+        expected = {str(path.relative_to(ROOT)) for path in files if path.is_file()}
+        expected |= {"twbridge/py.typed", "twisted/plugins/twbridge_plugin.py"}
+        self.assertEqual(expected - self.names(), set())
+
+    def test_it_has_nothing_else_and_overwrites_nothing_of_twisted(self) -> None:
+        for name in self.names():
+            self.assertRegex(name, r"^(twbridge/|twbridge-[^/]*\.dist-info/|twisted/plugins/)")
+            self.assertNotRegex(name, r"^twisted/(plugins/)?__init__|__pycache__|dropin.cache")
+
+    def test_it_has_its_licence(self) -> None:
+        self.assertTrue(any(name.endswith("licenses/LICENSE") for name in self.names()))
+
+
+class FreshEnvironmentTests(SynchronousTestCase):
+    """What it does."""
+
+    def test_the_command_is_there(self) -> None:
+        command = Environment.get().python.with_name("twbridge")
+        done = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+        self.assertRegex(done.stdout, r"^twbridge \d")
+
+    def test_twistd_finds_the_bridge_and_the_bridge_finds_the_other_plugin(self) -> None:
+        environment = Environment.get()
+        bridge = Bridge("--embedded", environment={"PYTHONDONTWRITEBYTECODE": "1"})
+        self.addCleanup(bridge.close)
+        # The environment has no Twisted of its own, and so no twistd.
+        script = environment.folder / "twistd"
+        script.write_text(
+            f"#!{environment.python}\nfrom twisted.scripts.twistd import run\nrun()\n"
+        )
+        script.chmod(0o755)
+        self.patch(sys.modules["tests.integration.bridge"], "TWISTD", script)
+        bridge.start()
+        self.assertIn("Plugin hello runs", bridge.log)
+        client = BareSocket(bridge.url())
+        self.addCleanup(client.close)
+        client.send(1, b"!hello")
+        self.assertEqual(client.frame(), (0x81, b"!hello"))
+        self.assertEqual(client.frame(), (0x81, b"Hello from a plugin!"))
+        self.assertEqual(bridge.stop(), 0)
+        self.assertNotIn("Traceback", bridge.log)
+
+
+class DependencyTests(SynchronousTestCase):
+    """``pyproject.toml`` names all that is imported."""
+
+    def test_every_package_that_is_imported_is_a_dependency(self) -> None:
+        imported = set()
+        for path in ROOT.glob("twbridge/**/*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Import):
+                    imported |= {alias.name.partition(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                    imported.add(node.module.partition(".")[0])
+        imported -= {*sys.stdlib_module_names, "twbridge"}
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        declared = {_plain(each) for each in project["dependencies"]}
+        # What `twisted[tls]` and pydantic-settings are made of.
+        declared |= {"pyopenssl", "service-identity", "cryptography", "pydantic-core"}
+        distributions = importlib.metadata.packages_distributions()
+        for package in sorted(imported):
+            names = {_plain(name) for name in distributions[package]}
+            self.assertTrue(names & declared, f"{package} is imported, but not a dependency")
+
+
+def _plain(requirement: str) -> str:
+    name = re.match(r"[A-Za-z0-9._-]+", requirement)
+    assert name is not None
+    return re.sub(r"[-_.]+", "-", name[0]).lower()
