@@ -200,7 +200,7 @@ class Session:
             self.close_channel(channel, *refusal)
         elif kind is commands.Connection.Open and self.broker.login_refusal is not None:
             self.send(0, commands.Connection.Close(*self.broker.login_refusal, 10, 40))
-        elif kind in ANSWERS:
+        elif kind in ANSWERS and not getattr(method, "nowait", False):
             self._answer(channel, ANSWERS[kind](method))
             if kind is commands.Connection.Close:
                 self.drop(ConnectionDone())
@@ -208,7 +208,7 @@ class Session:
     def _answer(self, channel: int, method: Any) -> None:
         if type(method) is commands.Connection.Tune:
             method = commands.Connection.Tune(*self.broker.tune)
-        if type(method) not in self.broker.silent and not getattr(method, "nowait", False):
+        if type(method) not in self.broker.silent:
             self.send(channel, method)
 
 
