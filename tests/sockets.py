@@ -46,12 +46,12 @@ class FakeSocket:
         self.accepting = True
         self.received = b""
         self.buffer = b""
-        self.closing = False
+        self.disconnecting = False
         self.lost: Failure | None = None
 
     def write(self, data: bytes) -> None:
         assert isinstance(data, bytes)
-        if self.lost or self.closing:
+        if self.lost or self.disconnecting:
             return
         self.buffer += data
         if self.reading:
@@ -66,7 +66,7 @@ class FakeSocket:
     def _drain(self) -> None:
         self.received += self.buffer
         self.buffer = b""
-        if self.closing and self.producer is None:
+        if self.disconnecting and self.producer is None:
             self._lose(ConnectionDone())
 
     def drain(self) -> None:
@@ -85,12 +85,12 @@ class FakeSocket:
         self.producer = None
 
     def loseConnection(self) -> None:
-        self.closing = True
+        self.disconnecting = True
         if not self.buffer and self.producer is None:
             self._lose(ConnectionDone())
 
     def abortConnection(self) -> None:
-        self.closing = True
+        self.disconnecting = True
         self._lose(ConnectionAborted())
 
     def _lose(self, reason: Exception) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -194,13 +196,14 @@ class ListenerTests(SynchronousTestCase):
     """The settings of a listener."""
 
     def test_mistakes_are_told(self) -> None:
-        for mistake in (
+        mistakes: list[dict[str, Any]] = [
             {"origins": ("app.example",)},
             {"origins": ("https://app.example/path",)},
             {"origins": ("null",)},
             {"proxies": ("localhost",)},
             {"proxies": ("10.0.0.0/33",)},
-        ):
+        ]
+        for mistake in mistakes:
             with self.assertRaises(SettingsError) as caught:
                 Listener(**mistake)
             self.assertIn(f"listen.{next(iter(mistake))}", str(caught.exception))

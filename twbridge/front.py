@@ -131,6 +131,8 @@ class Front(Protocol):
         except Exception:
             self._log.failure("A connection from {address} failed", address=self._address)
             self._refuse(Refusal(500, "Something went wrong inside the bridge."))
+            if self._state is State.HTTP:
+                self._abort()
 
     def _admit(self, head: Head, data: bytes) -> None:
         """Decides whose socket this is.

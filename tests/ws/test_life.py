@@ -5,9 +5,10 @@ from __future__ import annotations
 import gc
 import struct
 import weakref
+from typing import cast
 
 from twisted.internet.error import ConnectionDone
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 
 from tests.sockets import Closed, client_frame, close_of, upgrade
 from tests.ws.harness import CLOSE, PING, PONG, TEXT, RecordingSession, WebSocketTestCase
@@ -127,8 +128,9 @@ class FailureTests(WebSocketTestCase):
 
     def test_autobahn_logs_nothing(self) -> None:
         events: list[LogEvent] = []
-        globalLogPublisher.addObserver(events.append)
-        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        observer = cast(ILogObserver, events.append)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
         socket = self.open(upgrade("/ws?token=hunter2", Cookie="hunter2"))
         socket.deliver(client_frame(TEXT, b"\xff hunter2"))
         socket.lose(ConnectionDone())

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString, connectProtocol, serverFromString
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
+from twisted.trial import util
 from twisted.trial.unittest import TestCase
 
 from tests.certificates import Authority
@@ -58,6 +59,9 @@ class Client(Protocol):
 
 class TransportTests(TestCase):
     """Each kind of socket carries pages and WebSockets on one port."""
+
+    # Twisted's own endpoints, of both sides.
+    suppress = [util.suppress(category=DeprecationWarning, message="Passing pyOpenSSL")]
 
     def setUp(self) -> None:
         self.sessions: list[Echo] = []
