@@ -14,7 +14,13 @@ from tests.integration.cases import BrokerCase, outcomes, pause
 from tests.integration.proxy import Way
 from tests.integration.rabbitmq import free_ports, in_thread
 from twbridge.amqp import Exchange, Link, LinkOptions, Queue, parse
-from twbridge.errors import ConnectionClosed, NotReady, OutcomeUnknown, SettingsError
+from twbridge.errors import (
+    ConnectionClosed,
+    NotReady,
+    OutcomeUnknown,
+    ProtocolClosed,
+    SettingsError,
+)
 from twbridge.wire import Delivery
 
 
@@ -132,6 +138,47 @@ class ReconnectTests(BrokerCase):
             await link.publish("", queue, b"queue", mandatory=True)
             await self.until(lambda: len(got) >= 2)
             self.assertEqual(sorted(each.body for each in got), [b"live", b"queue"])
+
+    async def test_a_thousand_bindings_are_replayed_pipelined(self) -> None:
+        proxy = await self.proxy()
+        link = await self.ready(self.url_of(proxy))
+        got: list[str] = []
+        live = await link.consume(Queue(), lambda each: got.append(each.routing_key), no_ack=True)
+        await outcomes([live.bind("amq.topic", f"k.{number}") for number in range(1000)])
+        proxy.latency = 0.005
+        proxy.reset()
+        await self.until(lambda: link.state != "ready")
+        took = await self.state(link, "ready")
+        self.assertLess(took, 5.0, "one by one, the way there and back alone takes ten")
+        await link.publish("amq.topic", "k.999", b"", mandatory=True)
+        await self.until(lambda: got == ["k.999"])
+
+    async def test_a_name_that_the_broker_still_holds_for_our_dead_connection_is_told(
+        self,
+    ) -> None:
+        proxy = await self.proxy()
+        link = await self.ready(self.url_of(proxy, query="heartbeat=1"))
+        name = f"test.{uuid.uuid4()}"
+        ends: list[ProtocolClosed] = []
+        got: list[bytes] = []
+        await link.consume(
+            Queue(name), lambda each: got.append(each.body), no_ack=True, on_end=ends.append
+        )
+        await link.publish("", name, b"one", mandatory=True)
+        await self.until(lambda: got == [b"one"])
+        proxy.forsake()
+        await self.until(lambda: link.state != "ready")
+        await self.state(link, "ready")
+        await self.until(lambda: ends)
+        self.assertEqual([(end.reply_code, end.code) for end in ends], [(405, "conflict")])
+        for _ in range(50):  # until the broker has missed two heartbeats
+            await pause(0.1)
+            (refused,) = await outcomes([link.consume(Queue(name), lambda _: None)])  # type: ignore[list-item]
+            if refused is None:
+                break
+            self.assertEqual(refused.reply_code, 405)
+        await link.publish("", name, b"two", mandatory=True)
+        self.assertEqual((got, len(ends)), ([b"one"], 1))
 
     async def test_what_is_asked_for_while_down_is_done_when_up(self) -> None:
         proxy = await self.proxy()
