@@ -79,9 +79,10 @@ class Channel(AMQChannel):
         """The broker answered the oldest method that waits."""
         if not self._unanswered:
             raise FrameError(503, f"{message.method} answers nothing")
-        answer, method = self._unanswered.popleft()
+        answer, method = self._unanswered[0]
         if message.method not in method.responses:
             raise FrameError(503, f"{message.method} does not answer {method}")
+        self._unanswered.popleft()
         if not answer.called:
             answer.callback(message)
 

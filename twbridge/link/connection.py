@@ -144,7 +144,8 @@ class Connection(AMQClient):
         self.on_writable: Callable[[], object] = lambda: None
         self.on_lost: Callable[[ConnectionClosed], object] = ignore
         self.lost: ConnectionClosed | None = None
-        self._reader = wire.FrameReader()
+        # Limited before the broker has named its limit too: it may be no broker at all.
+        self._reader = wire.FrameReader(FRAME_MAX)
         self._idle_in = 0
         self._sent = self._received = False
         self._ticks = LoopingCall(self._tick)
@@ -240,7 +241,7 @@ class Connection(AMQClient):
 
     def shutdown(self) -> Deferred[None]:
         """Close in order: connection.close, its answer, the socket. Never fails."""
-        gone: Deferred[None] = self.disconnected.wait()
+        gone: Deferred[None] = self.disconnected.wait().addCallback(lambda _: None)
         if self.lost is None:
             agreed = self.channels[0].connection_close(200, "goodbye", 0, 0)
             agreed.addTimeout(CLOSE_WITHIN, self.clock)
@@ -289,11 +290,15 @@ class Connection(AMQClient):
         self.transport.write(data)
 
     def dataReceived(self, data: bytes) -> None:
+        if self.lost is not None:
+            return  # TLS goes on reading until the peer's close
         self._received = True
         channels = self.channels
         delivered = False
         try:
             for event in self._reader.receive(data):
+                if self.lost is not None:
+                    break
                 if type(event) is wire.Delivery:
                     delivered = True
                     channel = channels.get(event.channel)

@@ -10,7 +10,13 @@ from twisted.internet.defer import Deferred, DeferredList, TimeoutError, fail, s
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from twbridge.errors import ChannelClosed, ConnectionClosed, NotReady, ProtocolClosed
+from twbridge.errors import (
+    ChannelClosed,
+    ConnectionClosed,
+    EncodeError,
+    NotReady,
+    ProtocolClosed,
+)
 from twbridge.link.channel import Channel
 from twbridge.link.connection import Connection
 from twbridge.link.sidechannel import SideChannel
@@ -74,6 +80,7 @@ class Consumer:
         # an ack for an old one can't hit a new delivery.
         self._tags_before = self._last_tag = 0
         self._waiting: list[Deferred[None]] = []
+        self._started = False
         #: Set by the link: forget this consumer.
         self.on_gone: Callable[[Consumer], object] = lambda _: None
 
@@ -91,16 +98,18 @@ class Consumer:
             return fail(self.ended)
         name = _name(exchange, key, arguments)
         binding = self._bindings.get(name)
+        known = binding is not None
         if binding is None:
             binding = self._bindings[name] = Binding(exchange, key, arguments or {})
-            if self._side is not None:
-                self._ask(name, binding, self._side)
         elif binding.bound and self._side is not None:
             return succeed(None)
         done: Deferred[None] = Deferred()
         binding.waiting.append(done)
         done.addTimeout(self._timeout, self._clock)
-        return done.addErrback(self._too_late, name, binding)
+        done.addErrback(self._too_late, name, binding)
+        if not known and self._side is not None:
+            self._ask(name, binding, self._side)
+        return done
 
     def unbind(
         self, exchange: str, key: str, arguments: Mapping[str, Any] | None = None
@@ -150,6 +159,12 @@ class Consumer:
             await self._establish(connection, side)
         except ChannelClosed as error:
             self._finish(error)
+        except EncodeError as error:
+            channel = self._channel
+            self._settle(Failure(error))
+            self._finish(ChannelClosed(0, str(error)))
+            if channel is not None:
+                channel.close("it can't be declared")
         except ConnectionClosed:
             self._down()
             raise
@@ -182,6 +197,7 @@ class Consumer:
         tag = f"twbridge-{next(_tags)}"
         self._tags_before = self._last_tag
         channel.consumers[tag] = self._on_delivery if self._no_ack else self._deliver
+        self._started = True
         await channel.basic_consume(queue=self.queue_name, consumer_tag=tag, no_ack=self._no_ack)
         self._settle(None)
 
@@ -258,7 +274,8 @@ class Consumer:
         self.on_gone(self)
         for binding in self._bindings.values():
             binding.settle(Failure(error))
-        if not self._settle(Failure(error)):
+        # Who waits for the start hears of it there.
+        if not self._settle(Failure(error)) and self._started:
             self._on_end(error)
 
     def _settle(self, result: Failure | None) -> bool:

@@ -267,9 +267,13 @@ class Publisher:
         for lane in list(self._lanes.values()):
             for message in list(lane.unconfirmed.values()):
                 message.settle(OutcomeUnknown(reason))
-            while lane.waiting:
-                self._next(lane).settle(NotReady(reason))
+            self._settle_waiting(lane, NotReady(reason))
         self._relieve()
+
+    def _settle_waiting(self, lane: _Lane, error: LinkError) -> None:
+        """Fail those that wait now; who publishes again when told is judged anew."""
+        for message in [self._next(lane) for _ in range(len(lane.waiting))]:
+            message.settle(error)
 
     # -- lanes --------------------------------------------------------------------------------
 
@@ -327,8 +331,7 @@ class Publisher:
         if not isinstance(error, LinkError):
             _log.failure("No channel could be opened", failure)
             error = NotReady("no channel could be opened")
-        while lane.waiting:
-            self._next(lane).settle(error)
+        self._settle_waiting(lane, error)
         self._relieve()
 
     def _closed(self, lane: _Lane, error: ProtocolClosed) -> None:
@@ -393,7 +396,8 @@ class Publisher:
                 self.in_flight -= 1
                 self._outcome(message, confirm.ack)
         else:
-            last = tag or lane.next_tag - 1  # 0 means all so far
+            sent = lane.next_tag - 1
+            last = min(tag or sent, sent)  # 0 means all so far
             for each in range(lane.first_tag, last + 1):
                 message = lane.unconfirmed.pop(each, None)
                 if message is not None:

@@ -79,12 +79,12 @@ class SideChannel:
     def _closed(self, error: ProtocolClosed) -> None:
         self._channel = None
         sent, self._sent = self._sent, deque()
-        if isinstance(error, ChannelClosed) and sent:
-            _, refused = sent.popleft()
-            _settle(refused, Failure(error))
+        refused = sent.popleft()[1] if isinstance(error, ChannelClosed) and sent else None
         self._todo.extendleft(reversed(sent))
         if self._todo:
             self._open()
+        if refused is not None:
+            _settle(refused, Failure(error))
 
 
 def _settle(result: Deferred[Any], value: object) -> None:
