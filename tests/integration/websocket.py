@@ -177,6 +177,10 @@ class Socket:
             self._protocol.sendClose(1000)
         await self.closed()
 
+    def deaf(self) -> None:
+        """Read no more, not even a close frame."""
+        self._protocol.transport.pauseProducing()
+
     def abort(self) -> None:
         """Reset the connection, as if the machine was gone."""
         self._protocol.transport.abortConnection()
