@@ -36,10 +36,7 @@ class FaultCase(BrokerCase):
 
     @classmethod
     def setUpClass(cls) -> None:
-        cls.node = Node(
-            config={"consumer_timeout": 2000},
-            advanced="[{rabbit, [{channel_tick_interval, 500}]}].",
-        )
+        cls.node = Node(advanced="[{rabbit, [{channel_tick_interval, 500}]}].")
         cls.node.start()
 
     @classmethod
@@ -127,6 +124,9 @@ class AlarmTests(FaultCase):
         self.assertEqual([body for body in found if body != b"two"], accepted)
 
     async def test_a_delivery_that_is_not_acked_in_time_ends_its_consumer_alone(self) -> None:
+        set_to = "application:set_env(rabbit, consumer_timeout, {})."
+        await in_thread(self.node.ctl, "eval", set_to.format(1500))
+        self.addCleanup(lambda: in_thread(self.node.ctl, "eval", set_to.format(1_800_000)))
         link = await self.ready()
         slow, quick = await self.queue(), await self.queue()
         ends: list[ChannelClosed] = []
