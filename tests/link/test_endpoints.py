@@ -165,9 +165,9 @@ class HandshakeTests(TestCase):
         certificate, key = (path.read_bytes() for path in files)
         root = Certificate.loadPEM(self.authority.ca.read_bytes())
         context = CertificateOptions(
-            privateKey=serialization.load_pem_private_key(key, None),
+            privateKey=serialization.load_pem_private_key(key, None),  # type: ignore[arg-type]
             certificate=x509.load_pem_x509_certificate(certificate),  # type: ignore[arg-type]
-            trustRoot=trustRootFromCertificates([root]),  # type: ignore[no-untyped-call]
+            trustRoot=trustRootFromCertificates([root]),
         )
         context.requireCertificate = False
         factory = Factory.forProtocol(lambda: Greeter(self.gone))
