@@ -1,4 +1,7 @@
-"""What a hostile client sends on an open WebSocket. A bare Autobahn server fails each of these."""
+"""What a hostile client sends on an open WebSocket.
+
+A bare Autobahn server passes none of these but those that say what must still work.
+"""
 
 from __future__ import annotations
 
