@@ -268,7 +268,7 @@ class FrontFactory(Factory[Front]):
         self.census = census or Census(self.limits.connections, self.limits.connections_per_address)
         self.waiting: set[Front] = set()
 
-    def buildProtocol(self, addr: IAddress | None) -> Front:  # noqa: ARG002
+    def buildProtocol(self, addr: IAddress | None) -> Front:
         front = Front()
         front.factory = self
         return front
