@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pamqp import base, commands
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.amqp_values import exact, integers, octets, short_texts, tables, texts
+from tests.amqp_values import exact, octets, short_texts, tables, texts
 from twbridge.errors import EncodeError, FrameError
 from twbridge.methods import decode_method, encode_method
 
@@ -18,16 +18,12 @@ METHODS: list[Any] = list(commands.INDEX_MAPPING.values())
 _STRATEGIES: dict[str, st.SearchStrategy[Any]] = {
     "bit": st.booleans(),
     "octet": octets,
-    "short": st.integers(0, 2**15 - 1),
-    "long": st.integers(0, 2**31 - 1),
-    "longlong": st.integers(0, 2**63 - 1),
+    "short": st.integers(0, 2**16 - 1),
+    "long": st.integers(0, 2**32 - 1),
+    "longlong": st.integers(0, 2**64 - 1),
     "shortstr": short_texts,
     "longstr": texts,
-    "table": st.dictionaries(
-        short_texts.filter(lambda name: len(name.encode()) <= 128),
-        st.one_of(st.booleans(), integers, texts, st.lists(texts), st.floats(allow_nan=False)),
-        max_size=3,
-    ),
+    "table": tables,
 }
 
 
@@ -79,12 +75,6 @@ class RoundTripTests(SynchronousTestCase):
             method = made(kind, fields(kind()) | {"queue": name})
             decoded: Any = decode_method(kind.index, encode_method(method)[4:])
             self.assertEqual(decoded.queue, name)
-
-    @given(tables)
-    def test_arguments_may_hold_any_table(self, table: dict[str, Any]) -> None:
-        method = made(commands.Queue.Declare, fields(commands.Queue.Declare()))
-        method.arguments = table
-        encode_method(method)
 
     def test_none_is_the_empty_value(self) -> None:
         for kind in METHODS:
