@@ -4,7 +4,7 @@ Usable on its own by any Twisted application::
 
     from twbridge.amqp import Link, Queue, parse
 
-    link = Link(reactor, parse("amqp://guest:guest@localhost/"))
+    link = Link(reactor, parse("amqp://guest:guest@localhost"))
     link.start()
     await link.publish("amq.topic", "chat.a", b"hello")          # fires on the broker's ack
     consumer = await link.consume(Queue(), print, no_ack=True)
@@ -129,6 +129,7 @@ class Link:
         self._consuming: dict[Line, list[Consumer]] = {self._line("consume"): []}
         self._up: set[Line] = set()
         self._block_reason: str | None = None
+        self._stopping: list[Deferred[None]] = []
         self._ticks = LoopingCall(self._expire)
         self._ticks.clock = reactor
 
@@ -185,18 +186,31 @@ class Link:
         if self.state not in ("idle", "closed"):
             return
         self._machine.start()
+        if self.state != "connecting":
+            return  # a listener has stopped it already
         self._ticks.start(TICK, now=False)
         for line in (self._publishing, *self._consuming):
             line.start()
 
     def stop(self) -> Deferred[None]:
         """Wait for the confirms under way, up to the timeout; then close. Never fails."""
-        return Deferred.fromCoroutine(self._stop())
+        stopped: Deferred[None] = Deferred()
+        self._stopping.append(stopped)
+        if self.closable:
+            self._machine.stop()
+            Deferred.fromCoroutine(self._stop()).addErrback(_log_failure).addBoth(self._stopped)
+        elif self.state != "closing":
+            self._machine.stop()
+            self._stopped(None)
+        return stopped
+
+    def _stopped(self, _result: object) -> None:
+        self._machine.finished()
+        stopping, self._stopping = self._stopping, []
+        for each in stopping:
+            each.callback(None)
 
     async def _stop(self) -> None:
-        if not self.closable:
-            return
-        self._machine.stop()
         if self._publishing.connection is not None:
             await self._settled()
         lost = self._publisher.in_flight + self._publisher.waiting
@@ -209,7 +223,6 @@ class Link:
         if self._ticks.running:
             self._ticks.stop()
         self._up.clear()
-        self._machine.finished()
 
     def _expire(self) -> None:
         try:
@@ -446,6 +459,10 @@ def _declaring(exchange: Exchange) -> Callable[[Any], Deferred[Any]]:
         return answer
 
     return ask
+
+
+def _log_failure(failure: Failure) -> None:
+    _log.failure("Closing the link went wrong", failure)
 
 
 def _log_end(error: ProtocolClosed) -> None:
