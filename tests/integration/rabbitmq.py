@@ -30,7 +30,6 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -87,7 +86,6 @@ class Node:
             )
         self.folder = Path(tempfile.mkdtemp(prefix="twbridge-rabbitmq-"))
         self.authority: Authority | None = None
-        self.ports: dict[str, int] = {}
         self._server: subprocess.Popen[bytes] | None = None
         self._reaper: subprocess.Popen[bytes] | None = None
         self._epmd: subprocess.Popen[bytes] | None = None
@@ -100,7 +98,7 @@ class Node:
         }
         for plugin in plugins:
             names += [name for name in _PLUGIN_PORTS.get(plugin, ()) if name not in names]
-        self.ports = dict(zip(names, free_ports(len(names)), strict=True))
+        self.ports: dict[str, int] = dict(zip(names, free_ports(len(names)), strict=True))
         for plugin in plugins:
             for name, key in _PLUGIN_PORTS.get(plugin, {}).items():
                 lines[key] = self.ports[name]
@@ -130,12 +128,7 @@ class Node:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property
