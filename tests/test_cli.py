@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from twbridge import __version__
 from twbridge.cli import main
-from twbridge.loading import load
+from twbridge.daemon.loading import load
 from twbridge.settings import Settings
 
 

@@ -1,7 +1,7 @@
 """The rule of dependence: which room may import what.
 
-``service -> bridge -> doors -> web, ws, front, amqp -> hub, session, dialects -> destinations,
-wire, errors``. What does no I/O knows no Autobahn, no txAMQP and no reactor, so that it is tested
+``service -> daemon -> web, ws, sockets, amqp -> hub, session, dialects -> destinations, wire,
+errors``. What does no I/O knows no Autobahn, no txAMQP and no reactor, so that it is tested
 without any.
 """
 
@@ -18,32 +18,30 @@ ROOT = Path(__file__).parent.parent / "twbridge"
 #: Modules, and packages with all that is in them, that do no I/O.
 SANS_IO = (
     "bus",
-    "census",
+    "codec",
     "commands",
+    "daemon.taps",
     "destinations",
     "dialects",
     "errors",
-    "fanout",
     "flow",
     "frames",
-    "heads",
     "hub",
-    "keepalive",
-    "methods",
-    "origins",
+    "link.topology",
+    "link.uri",
+    "live",
     "policy",
     "ports",
-    "properties",
     "screening",
     "session",
-    "sources",
-    "tables",
-    "taps",
+    "sockets.census",
+    "sockets.heads",
+    "sockets.inbound",
+    "sockets.keepalive",
+    "sockets.origins",
     "topics",
-    "wire",
     "web.readiness",
-    "link.uri",
-    "link.topology",
+    "wire",
 )
 #: What those may import of Twisted: Deferreds, interfaces, the log. Nothing that has a socket.
 HARMLESS = (
@@ -53,7 +51,7 @@ HARMLESS = (
     "twisted.python.failure",
 )
 #: Rooms in which everything but themselves may be imported, the highest first.
-STAIRS = ("service", "bridge", "doors", "front", "ws", "web", "amqp")
+STAIRS = ("service", "daemon", "ws", "sockets", "web", "amqp", "link")
 
 
 def modules() -> Iterator[tuple[str, set[str]]]:
@@ -119,8 +117,8 @@ class ImportsTests(SynchronousTestCase):
                     if each.startswith("twbridge.") and room in names and room != "link":
                         self.assertTrue(within(room, SANS_IO), f"{name} imports {each}")
 
-    def test_autobahn_is_known_to_ws_only(self) -> None:
-        self.assertTrue(all(within(name, ("ws",)) for name in self.importers("autobahn")))
+    def test_autobahn_is_known_to_the_sockets_only(self) -> None:
+        self.assertTrue(all(within(name, ("sockets",)) for name in self.importers("autobahn")))
 
     def test_txamqp_is_known_to_the_link_only(self) -> None:
         self.assertTrue(all(within(name, ("link",)) for name in self.importers("txamqp")))
@@ -135,8 +133,6 @@ class ImportsTests(SynchronousTestCase):
                 continue
             above = tuple(f"twbridge.{room}" for room in STAIRS[:own])
             for each in imports:
-                if STAIRS[own] in ("web", "ws", "front") and not within(each, above[:3]):
-                    continue  # these three are neighbours
                 self.assertFalse(within(each, above), f"{name} imports {each}")
 
     def test_the_plugin_for_twistd_imports_nothing_heavy(self) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from twbridge import loading
+from twbridge.daemon import loading
+from twbridge.daemon.loading import Loaded, Mistakes, from_flags, known_keys, load, variable
 from twbridge.link.uri import DEFAULT_HEARTBEAT
-from twbridge.loading import Loaded, Mistakes, from_flags, known_keys, load, variable
 from twbridge.settings import Amqp, Settings
 
 DOCS = Path(__file__).parent.parent / "docs" / "settings.md"

@@ -14,9 +14,10 @@ from typing import Any
 import click
 from pydantic import BaseModel, SecretStr
 
-from twbridge import __version__, loading
+from twbridge import __version__
+from twbridge.daemon import loading
+from twbridge.daemon.loading import Key, Loaded, Mistakes
 from twbridge.errors import SettingsError
-from twbridge.loading import Key, Loaded, Mistakes
 from twbridge.settings import Settings
 
 

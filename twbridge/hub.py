@@ -19,9 +19,9 @@ from twisted.internet.interfaces import IReactorTime
 
 from twbridge.destinations import Destination
 from twbridge.errors import BadDestination
-from twbridge.fanout import Fanout, Subscriber
+from twbridge.live.fanout import Fanout, Subscriber
+from twbridge.live.sources import Source
 from twbridge.ports import UP, ConsumingLink
-from twbridge.sources import Source
 from twbridge.topics import words
 from twbridge.wire import Delivery
 

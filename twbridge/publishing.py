@@ -24,8 +24,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from twbridge import loading
 from twbridge.amqp import Link, LinkOptions
+from twbridge.daemon import loading
 from twbridge.errors import NotReady, SettingsError
 from twbridge.link.uri import Parameters
 from twbridge.settings import Amqp

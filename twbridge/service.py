@@ -24,12 +24,13 @@ from twisted.python import usage
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
-from twbridge import listeners, loading, logs, plugins
-from twbridge.bridge import Bridge
+from twbridge import plugins
 from twbridge.broker import EmbeddedBroker
+from twbridge.daemon import listeners, loading, logs
+from twbridge.daemon.bridge import Bridge
+from twbridge.daemon.notify import Notifier
 from twbridge.errors import SettingsError
 from twbridge.link.uri import parse
-from twbridge.notify import Notifier
 from twbridge.publishing import link_of
 from twbridge.settings import Settings
 

@@ -25,9 +25,10 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from twbridge import destinations, origins
+from twbridge import destinations
 from twbridge.errors import BadDestination, SettingsError
 from twbridge.link import uri
+from twbridge.sockets import origins
 
 CHAT_EXCHANGE = "twbridge.chat"
 """The exchange of the default route and of the chat page; declared like those in the settings."""

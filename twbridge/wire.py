@@ -16,9 +16,9 @@ from typing import Any
 
 from pamqp import base
 
+from twbridge.codec.methods import decode_method, encode_method
+from twbridge.codec.properties import Properties, decode_properties, encode_properties, short, text
 from twbridge.errors import EncodeError, FrameError
-from twbridge.methods import decode_method, encode_method
-from twbridge.properties import Properties, decode_properties, encode_properties, short, text
 
 __all__ = [
     "FRAME_MIN_SIZE",

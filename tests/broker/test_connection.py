@@ -13,7 +13,7 @@ from twbridge.broker.connection import State
 from twbridge.broker.limits import Limits
 from twbridge.broker.messages import OVERHEAD, Memory
 from twbridge.broker.vhost import VirtualHost
-from twbridge.tables import encode_table
+from twbridge.codec.tables import encode_table
 
 AMQPLAIN = encode_table({"LOGIN": "guest", "PASSWORD": "guest"})[4:].decode()
 REFUSED = (

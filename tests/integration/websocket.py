@@ -32,7 +32,7 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.python.failure import Failure
 
-from tests.sockets import Closed, client_frame, upgrade
+from tests.fake_sockets import Closed, client_frame, upgrade
 
 __all__ = ["BareSocket", "Client", "Closed", "Inbox", "Silence", "Socket"]
 

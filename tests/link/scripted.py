@@ -61,10 +61,11 @@ class Session:
         self.broker = broker
         self.address = (host, port)
         self.socket = Socket()
+        #: Neither reads nor answers any more.
+        self.frozen = False
         #: Every event from the client, in order.
         self.heard: list[Any] = []
         self.gone = False
-        self.frozen = False
         self._protocol: Any = None
         self._header = b""
         self._reader = wire.FrameReader()
@@ -182,6 +183,8 @@ class Session:
                 self._hear(event.channel, event.method)
             elif isinstance(event, wire.Content) and self.broker.confirming:
                 self.broker.confirm(self, event)
+        if self.frozen and not self.socket.aborted:
+            return False  # what is written never leaves, so the socket can't end in order
         if self.socket.disconnecting and not moved:
             self.drop(ConnectionDone())
             return True

@@ -9,11 +9,11 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web import resource
 
-from tests.sockets import FakeSocket, connect, upgrade
-from twbridge.census import Lease
-from twbridge.front import FrontFactory
-from twbridge.heads import Head, Refusal
-from twbridge.origins import Client
+from tests.fake_sockets import FakeSocket, connect, upgrade
+from twbridge.sockets.census import Lease
+from twbridge.sockets.front import FrontFactory
+from twbridge.sockets.heads import Head, Refusal
+from twbridge.sockets.origins import Client
 from twbridge.web.files import CONTENT_SECURITY_POLICY, load
 from twbridge.web.site import WebSite
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from twbridge import __version__
+from twbridge.codec.tables import decode_table
 from twbridge.errors import FrameError
-from twbridge.tables import decode_table
 
 __all__ = ["MECHANISMS", "SERVER_PROPERTIES", "user"]
 

@@ -24,12 +24,12 @@ from txamqp.protocol import AMQClient
 from zope.interface import implementer
 
 from twbridge import __version__, wire
+from twbridge.codec.properties import short
+from twbridge.codec.tables import encode_table
 from twbridge.errors import ChannelClosed, ConnectionClosed, FrameError, ProtocolClosed
 from twbridge.link.channel import Channel, ignore
 from twbridge.link.spec import amqp_spec
 from twbridge.link.uri import Parameters
-from twbridge.properties import short
-from twbridge.tables import encode_table
 
 _log = Logger()
 

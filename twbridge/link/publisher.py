@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from twbridge.codec.properties import short
 from twbridge.errors import (
     ChannelClosed,
     ConfirmTimeout,
@@ -26,7 +27,6 @@ from twbridge.errors import (
 )
 from twbridge.link.channel import Channel
 from twbridge.link.connection import Connection
-from twbridge.properties import short
 from twbridge.wire import Confirm, Content, encode_properties, publish_frames
 
 _log = Logger()

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from twisted.web import http, resource, server
 from twisted.web.iweb import IRequest
 
-from .files import CONTENT_SECURITY_POLICY, File, load
+from twbridge.web.files import CONTENT_SECURITY_POLICY, File, load
 
 _log = Logger()
 

@@ -1,0 +1,1 @@
+"""The parts of AMQP's wire format (sans-I/O); ``twbridge.wire`` is the door."""

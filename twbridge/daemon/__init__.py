@@ -1,0 +1,1 @@
+"""One running instance, put together; ``twbridge.service`` is the door."""

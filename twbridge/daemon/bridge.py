@@ -1,0 +1,229 @@
+"""One instance: its parts put together, started, and stopped in order.
+
+The order of the end: say so on ``/readyz`` and stop listening, stop the plugins, send the clients
+away (1001), settle what is unconfirmed, close the link, stop the embedded broker. Each step has a
+deadline, so that the end comes whatever the network does.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from twbridge import bus as channels
+from twbridge.amqp import Exchange, Link
+from twbridge.broker import EmbeddedBroker
+from twbridge.bus import Bus, BusError
+from twbridge.daemon.doors import Doors
+from twbridge.daemon.notify import Notifier
+from twbridge.daemon.taps import Taps, log_failures
+from twbridge.destinations import parse
+from twbridge.dialects import all_dialects
+from twbridge.dialects.interfaces import IDialect
+from twbridge.hub import Hub
+from twbridge.interfaces import IBridgePlugin
+from twbridge.plugins import Plugins
+from twbridge.policy import Policy
+from twbridge.ports import Limits, Services
+from twbridge.settings import Settings
+from twbridge.web.readiness import GRACE, Readiness
+
+_log = Logger()
+
+MARGIN = 5.0
+"""Seconds that a step of the end has, past what it promises itself; then the next one comes."""
+
+
+class Bridge:
+    """A running instance; plugins get it (``interfaces.Bridge``).
+
+    Args:
+        reactor: the clock, and what endpoints need.
+        settings: the effective ones.
+        link: the way to the broker; the bridge starts and stops it.
+        broker: an embedded broker that listens already; the bridge stops it.
+        connections: sockets that the process can have, where that is less than the settings say.
+        notifier: tells the service manager.
+        plugins: those to run.
+        dialects: languages beside raw and JSON; two with one subprotocol are a SettingsError.
+        on_end: called with the reason when the bridge can't go on.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        link: Link,
+        *,
+        broker: EmbeddedBroker | None = None,
+        connections: int | None = None,
+        notifier: Notifier | None = None,
+        plugins: Iterable[IBridgePlugin] = (),
+        dialects: Iterable[IDialect] = (),
+        on_end: Callable[[str], None] = lambda reason: None,
+    ) -> None:
+        self.settings = settings
+        self.link = link
+        self.bus = Bus(self._first_listener)
+        self._reactor = reactor
+        self._broker = broker
+        self._notifier = notifier or Notifier({})
+        self._plugins = Plugins(plugins)
+        self._on_end = on_end
+        self._stopping = False
+        self._waiting: Any = None
+        subscribed = [parse(route.subscribe) for route in settings.route]
+        self._taps = Taps(self.bus, link, reactor, subscribed, parse(settings.route[0].publish))
+        self._hub = Hub(
+            link,
+            reactor,
+            exchange_types={each.name: each.type for each in settings.exchanges()},
+            timeout=settings.amqp.timeout,
+            on_delivery=self._taps.delivered,
+        )
+        self._readiness = Readiness(link, reactor)
+        self._doors = Doors(
+            reactor,
+            settings,
+            self._services(),
+            all_dialects(dialects),
+            lambda: self._readiness.answer,
+            min(settings.limits.connections, connections or settings.limits.connections),
+        )
+        self._signs_of_life = LoopingCall(self._notifier.alive)
+        self._signs_of_life.clock = reactor
+
+    @property
+    def ports(self) -> tuple[Any, ...]:
+        """The listening ports, in the order of the settings."""
+        return self._doors.ports
+
+    def _services(self) -> Services:
+        settings = self.settings
+        routed = [
+            parse(text).name
+            for route in settings.route
+            for text in (route.publish, route.subscribe)
+        ]
+        return Services(
+            self._hub,
+            self.link,
+            Policy(settings.allow, {*routed, *(each.name for each in settings.exchanges())}),
+            instance=secrets.token_hex(4),
+            limits=Limits(
+                message=settings.limits.message, subscriptions=settings.limits.subscriptions
+            ),
+            heartbeat=settings.websocket.ping_interval,
+        )
+
+    # -- the beginning
+
+    def listen(self) -> Deferred[None]:
+        """Listen; fails with SettingsError where that can't be."""
+        return Deferred.fromCoroutine(self._doors.open())
+
+    def start(self) -> None:
+        """Connect to the broker, and run the plugins."""
+        _log.info("The broker is {broker}", broker=str(self.link.parameters))
+        if not self.settings.allow:
+            _log.info(
+                "There are no [[allow]] rules: everything is allowed on loopback listeners, "
+                "nothing elsewhere"
+            )
+        self._declare()
+        self.link.on_ready(partial(self._tell, channels.READY))
+        self.link.on_unavailable(partial(self._tell, channels.UNAVAILABLE))
+        self.link.on_state(self._link_changed)
+        self._plugins.start(self)
+        self._tell(channels.STARTED)
+        # A manager that starts others after us wants a bridge that works, but a broker that is
+        # away is no reason to kill and restart us, over and over: after a while we are as ready
+        # as we get, and /readyz tells the rest.
+        self._waiting = self._reactor.callLater(GRACE, self._tell_manager_ready)
+        if self._notifier.watchdog is not None:
+            self._signs_of_life.start(self._notifier.watchdog)
+        self.link.start()
+
+    def _declare(self) -> None:
+        settings = self.settings
+        wanted = [
+            Exchange(each.name, each.type, each.durable, arguments=each.arguments)
+            for each in settings.exchanges()
+        ]
+        # Of these the type isn't known: where they are there already, the refusal is harmless.
+        wanted += [Exchange(name) for name in settings.unlisted_exchanges()]
+        for exchange in wanted:
+            self.link.declare(exchange).addErrback(
+                lambda failure, name: _log.error(
+                    "The broker refused the exchange {name}: {error}",
+                    name=name,
+                    error=str(failure.value),
+                ),
+                exchange.name,
+            )
+
+    # -- what happens meanwhile
+
+    def _link_changed(self, state: str) -> None:
+        self._doors.link_changed(state)
+        if state == "ready":
+            self._tell_manager_ready()
+        self._notifier.status(f"{state}: {self.link.state_description}")
+        if state == "closed" and not self._stopping:
+            self._on_end(f"the link is closed: {self.link.state_description}")
+
+    def _tell_manager_ready(self) -> None:
+        if self._waiting is not None:
+            if self._waiting.active():
+                self._waiting.cancel()
+            self._waiting = None
+            self._notifier.ready(self._readiness.answer[1])
+
+    def _first_listener(self, channel: str) -> None:
+        if channel == channels.AMQP2WS:
+            self._taps.open(self._hub)
+
+    def _tell(self, channel: str, *args: Any) -> None:
+        try:
+            self.bus.publish(channel, *args)
+        except BusError as error:
+            log_failures(error)
+
+    # -- the end
+
+    def stop(self) -> Deferred[None]:
+        """End, in order. Never fails, and fires within the deadlines of its steps."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self._stopping = True
+        if self._waiting is not None and self._waiting.active():
+            self._waiting.cancel()
+        self._waiting = None
+        self._notifier.stopping()
+        self._readiness.drain()
+        self._tell(channels.STOPPING)
+        await self._step("stopping to listen", self._doors.stop_listening())
+        await self._step("stopping the plugins", self._plugins.stop())
+        await self._step("closing the clients' connections", self._doors.close())
+        self._taps.stop()
+        self._hub.stop()
+        await self._step("closing the link", self.link.stop(), self.settings.amqp.timeout)
+        self._readiness.stop()
+        if self._broker is not None:
+            await self._step("stopping the embedded broker", self._broker.stop())
+        if self._signs_of_life.running:
+            self._signs_of_life.stop()
+        self._tell(channels.STOPPED)
+
+    async def _step(self, name: str, done: Deferred[Any], seconds: float = 0.0) -> None:
+        try:
+            await done.addTimeout(seconds + MARGIN, self._reactor)
+        except Exception:
+            _log.failure("{name} went wrong; going on", name=name.capitalize())

@@ -1,0 +1,151 @@
+"""The listening sockets of an instance, and all their connections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+
+from twbridge.daemon import listeners
+from twbridge.dialects.interfaces import IDialect
+from twbridge.errors import SettingsError
+from twbridge.ports import Services
+from twbridge.session import Session
+from twbridge.settings import Listen, Settings
+from twbridge.sockets.census import Census
+from twbridge.sockets.front import Front, FrontFactory, FrontLimits
+from twbridge.sockets.origins import Listener
+from twbridge.web.site import WebSite
+from twbridge.ws import BridgeFactory, SocketOptions
+
+_log = Logger()
+
+
+class Doors:
+    """Opens the listeners of the settings and closes them.
+
+    Args:
+        reactor: the clock, and what endpoints need.
+        settings: the effective ones.
+        services: what sessions share.
+        dialects: what is spoken.
+        readiness: ready or not, and why.
+        connections: sockets in all.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        services: Services,
+        dialects: Iterable[IDialect],
+        readiness: Callable[[], tuple[bool, str]],
+        connections: int,
+    ) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self._services = services
+        self._dialects = tuple(dialects)
+        self._readiness = readiness
+        self._routes = {route.path: route for route in settings.route}
+        self._census = Census(connections, settings.limits.connections_per_address)
+        self._ports: list[IListeningPort] = []
+        self._sockets: list[BridgeFactory] = []
+
+    @property
+    def ports(self) -> tuple[IListeningPort, ...]:
+        """Those that listen, in the order of the settings."""
+        return tuple(self._ports)
+
+    async def open(self) -> None:
+        """Listen on all. No connection is taken before the reactor runs.
+
+        Raises:
+            SettingsError: on one of them nobody can listen; the text names it.
+        """
+        for index, listen in enumerate(self._settings.listen):
+            door = _Door()
+            try:
+                endpoint = listeners.parse(self._reactor, listen.endpoint)
+                port = await endpoint.listen(door)
+            except SettingsError as error:
+                raise SettingsError(f"listen[{index}].endpoint: {error}") from None
+            except (CannotListenError, OSError, OverflowError) as error:
+                raise SettingsError(
+                    f"listen[{index}].endpoint: nobody can listen on {listen.endpoint}: "
+                    f"{listeners.reason(error)}"
+                ) from None
+            local = listeners.is_loopback(port)
+            door.front = self._front(listen, local)
+            self._ports.append(port)
+            _log.info("Clients connect to {where}", where=listeners.shown(port))
+            if not self._settings.allow and not local:
+                _log.warn(
+                    "Nothing is allowed on {where}: there are no [[allow]] rules",
+                    where=listeners.shown(port),
+                )
+
+    def link_changed(self, state: str) -> None:
+        """Tell every session of the link's new state."""
+        for sockets in self._sockets:
+            sockets.link_changed(state)
+
+    def stop_listening(self) -> Deferred[Any]:
+        """Take no more connections."""
+        ports, self._ports = self._ports, []
+        return gatherResults([maybeDeferred(port.stopListening) for port in ports])
+
+    def close(self) -> Deferred[Any]:
+        """Send every client away with 1001; fires when they are gone."""
+        return gatherResults([sockets.close_all() for sockets in self._sockets])
+
+    def _front(self, listen: Listen, is_local: bool) -> FrontFactory:
+        limits, websocket = self._settings.limits, self._settings.websocket
+        listener = Listener(listen.origins, listen.proxies, loopback=is_local)
+        sockets = BridgeFactory(
+            partial(Session, self._services),
+            dialects=self._dialects,
+            routes=self._routes,
+            clock=self._reactor,
+            listener=listener,
+            options=SocketOptions(
+                frame=limits.frame,
+                message=limits.message,
+                fragments=limits.fragments,
+                send_buffer=limits.send_buffer,
+                ping_interval=websocket.ping_interval,
+                ping_timeout=websocket.ping_timeout,
+                deflate=websocket.deflate,
+            ),
+        )
+        self._sockets.append(sockets)
+        return FrontFactory(
+            sockets,
+            WebSite(self._readiness, websocket_paths=self._routes, clock=self._reactor),
+            clock=self._reactor,
+            listener=listener,
+            limits=FrontLimits(
+                handshake_bytes=limits.handshake_bytes, handshake_seconds=limits.handshake_seconds
+            ),
+            census=self._census,
+        )
+
+
+class _Door(Factory):
+    """Listens before it is known where: only a port that listens tells if it is local."""
+
+    noisy = False
+    front: FrontFactory | None = None
+
+    def buildProtocol(self, addr: IAddress | None) -> Front | None:
+        return self.front.buildProtocol(addr) if self.front is not None else None
+
+    def stopFactory(self) -> None:
+        if self.front is not None:
+            self.front.stopFactory()
