@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from tests.integration import witness
 from tests.integration.bridge import Bridge
 from tests.integration.cases import BrokerCase
-from tests.integration.rabbitmq import Node, in_thread
+from tests.integration.rabbitmq import Node, in_thread, shared
 from tests.integration.websocket import Client, Socket
 
 CHAT = "twbridge.chat"
@@ -33,13 +33,18 @@ class BridgeCase(BrokerCase):
 
     @classmethod
     def setUpClass(cls) -> None:
-        super().setUpClass()
+        cls.node = cls.own_node()
         cls.bridge = Bridge("--amqp-url", cls.amqp_url(), toml=cls.toml, interface=cls.interface)
         try:
             cls.bridge.start()
         except BaseException:
             cls.bridge.close()
             raise
+
+    @classmethod
+    def own_node(cls) -> Node:
+        """The shared one; classes that break it have one of their own."""
+        return shared()
 
     @classmethod
     def amqp_url(cls) -> str:
