@@ -431,7 +431,7 @@ class EndTests(ConsumerCase):
         self.assertIsNone(self.successResultOf(done))
         self.assertEqual(self.consuming.channel_of(commands.Channel.Close), channel)
         self.reconnect()
-        self.assertEqual(self.consuming.methods(commands.Basic.Consume), [])
+        self.assertEqual(self.consuming.methods(commands.Channel.Open), [])
         self.assertEqual(self.ends, [])
 
     def test_cancelled_it_gets_no_more_deliveries(self) -> None:

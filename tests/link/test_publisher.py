@@ -211,6 +211,15 @@ class ReturnTests(PublisherCase):
         self.failed(two, Unroutable)
         self.assertIsNone(self.successResultOf(three))
 
+    def test_equal_messages_may_all_be_returned_before_the_first_ack(self) -> None:
+        one, two, three = self.send(b"1", b"2", b"3", message_id="same")
+        for sent in self.publishing.published[-3:-1]:
+            self.publishing.give_back(sent)
+        self.publishing.ack(self.channel, 4, multiple=True)
+        self.failed(one, Unroutable)
+        self.failed(two, Unroutable)
+        self.assertIsNone(self.successResultOf(three))
+
     def test_messages_that_differ_in_id_or_key_are_told_apart(self) -> None:
         [one] = self.send(b"1", message_id="a")
         [two] = self.send(b"2", message_id="b")
@@ -262,6 +271,15 @@ class WindowTests(PublisherCase):
         self.assertEqual(self.bodies()[2:], [b"1", b"2", b"3"])
         self.publishing.nack(a, 2)
         self.assertEqual(self.bodies()[2:], [b"1", b"2", b"3", b"4"])
+
+    def test_who_publishes_when_told_of_a_confirm_does_not_overtake(self) -> None:
+        link = self.link(window=1)
+        channel = self.warm(link)
+        first, _second = self.publish(link, b"1", b"2")
+        first.addCallback(lambda _: self.publish(link, b"3"))
+        self.publishing.ack(channel, 2)
+        self.publishing.ack(channel, 3)
+        self.assertEqual(self.bodies()[1:], [b"1", b"2", b"3"])
 
     def test_pressure_comes_with_a_full_window_and_goes_when_it_is_half_empty(self) -> None:
         link = self.link(window=4)
@@ -339,9 +357,13 @@ class WindowTests(PublisherCase):
         self.broker.pump()
         self.successResultOf(one)
         self.successResultOf(two)
-        again = link.publish("e", "k", body)
+        self.publishing.send(0, commands.Connection.Blocked("alarm"))
+        again = [link.publish("e", "k", body), link.publish("e", "k", body)]
+        self.failed(link.publish("e", "k", b"x"), NotReady)
+        self.publishing.send(0, commands.Connection.Unblocked())
         self.broker.pump()
-        self.successResultOf(again)
+        for done in again:
+            self.successResultOf(done)
 
     def test_one_message_may_be_larger_than_that(self) -> None:
         link = self.link()

@@ -78,6 +78,14 @@ class TableTests(SynchronousTestCase):
             watched.put(name)
             self.assertEqual(watched.core.name, MOVES.get((state, name), state), (state, name))
 
+    def test_after_every_pair_the_next_input_leads_where_the_table_says(self) -> None:
+        for state, name, after in product(STATES, INPUTS, INPUTS):
+            watched = at(state)
+            watched.put(name)
+            now = MOVES.get((state, name), state)
+            watched.put(after)
+            self.assertEqual(watched.core.name, MOVES.get((now, after), now), (state, name, after))
+
     def test_a_move_is_told_once_and_staying_is_not_told(self) -> None:
         for state, name in product(STATES, INPUTS):
             told = at(state).put(name)
