@@ -15,20 +15,21 @@ import click
 from pydantic import BaseModel, SecretStr
 
 from twbridge import __version__
-from twbridge.daemon import loading
-from twbridge.daemon.loading import Key, Loaded, Mistakes
+from twbridge.daemon import layers, loading
+from twbridge.daemon.layers import Key
+from twbridge.daemon.loading import Loaded, Mistakes
 from twbridge.errors import SettingsError
 from twbridge.settings import Settings
 
 
 def _with_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the flags of ``twistd twbridge``."""
-    for name, (key, text) in reversed(list(loading.FLAGS.items())):
+    for name, (key, text) in reversed(list(layers.FLAGS.items())):
         command = click.option(
             f"--{name}",
             help=text,
             is_flag=key == ("embedded", "enabled"),
-            multiple=loading.is_list(key[0]),
+            multiple=layers.is_list(key[0]),
         )(command)
     return command
 
@@ -43,21 +44,21 @@ def main() -> None:
 @click.argument("file", type=click.Path(dir_okay=False))
 def check(file: str) -> None:
     """Say OK, or every mistake in FILE (exit code 1). The environment is left out."""
-    _load(loading.Layer(), {}, file)
+    _load(layers.Layer(), {}, file)
     click.echo("OK")
 
 
 @main.command()
 @_with_flags
-@click.option("--config", help=loading.CONFIG_HELP, type=click.Path(dir_okay=False))
+@click.option("--config", help=layers.CONFIG_HELP, type=click.Path(dir_okay=False))
 def config(config: str | None, **flags: Any) -> None:
     """Print the effective settings as TOML, passwords masked, and where each was set."""
     named = {name.replace("_", "-"): value for name, value in flags.items()}
-    loaded = _load(loading.from_flags(named), dict(os.environ), config)
+    loaded = _load(layers.from_flags(named), dict(os.environ), config)
     click.echo("\n".join(written(loaded)))
 
 
-def _load(flags: loading.Layer, environ: dict[str, str], file: str | None) -> Loaded:
+def _load(flags: layers.Layer, environ: dict[str, str], file: str | None) -> Loaded:
     try:
         return loading.load(flags, environ, file)
     except Mistakes as mistakes:

@@ -26,7 +26,7 @@ from twisted.python.failure import Failure
 
 from twbridge import plugins
 from twbridge.broker import EmbeddedBroker
-from twbridge.daemon import listeners, loading, logs
+from twbridge.daemon import layers, listeners, loading, logs
 from twbridge.daemon.bridge import Bridge
 from twbridge.daemon.notify import Notifier
 from twbridge.errors import SettingsError
@@ -57,14 +57,14 @@ class Options(usage.Options):
 
     optFlags: list[list[str | None]] = [
         [name, None, text]
-        for name, (key, text) in loading.FLAGS.items()
+        for name, (key, text) in layers.FLAGS.items()
         if key == ("embedded", "enabled")
     ]
     optParameters: list[list[str | None]] = [
         [name, None, None, text]
-        for name, (key, text) in loading.FLAGS.items()
-        if key != ("embedded", "enabled") and not loading.is_list(key[0])
-    ] + [["config", None, None, loading.CONFIG_HELP]]
+        for name, (key, text) in layers.FLAGS.items()
+        if key != ("embedded", "enabled") and not layers.is_list(key[0])
+    ] + [["config", None, None, layers.CONFIG_HELP]]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -73,7 +73,7 @@ class Options(usage.Options):
     def opt_listen(self, endpoint: str) -> None:
         self["listen"].append(endpoint)
 
-    opt_listen.__doc__ = loading.FLAGS["listen"][1]
+    opt_listen.__doc__ = layers.FLAGS["listen"][1]
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Read the command line; a mistake in it ends the process."""
@@ -91,7 +91,7 @@ class Options(usage.Options):
 def makeService(options: Options) -> BridgeService:
     """Read the settings; a mistake in them ends the process."""
     try:
-        settings = loading.load(loading.from_flags(options), os.environ, options["config"]).settings
+        settings = loading.load(layers.from_flags(options), os.environ, options["config"]).settings
     except loading.Mistakes as mistakes:
         leave(mistakes.lines)
     amqp = settings.amqp

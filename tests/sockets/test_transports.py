@@ -73,7 +73,7 @@ class TransportTests(TestCase):
         )
         self.factory = FrontFactory(
             self.websocket,
-            WebSite(lambda: (True, "ready"), clock=reactor),
+            WebSite(lambda: (True, "ready"), chat=Route(), clock=reactor),
             clock=reactor,
             limits=FrontLimits(handshake_seconds=0.3),
         )

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web import resource
 
 from tests.fake_sockets import FakeSocket, connect, upgrade
+from twbridge.settings import Route
 from twbridge.sockets.census import Lease
 from twbridge.sockets.front import FrontFactory
 from twbridge.sockets.heads import Head, Refusal
@@ -44,7 +45,11 @@ class SiteTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.ready = (True, "ready")
-        self.site = WebSite(lambda: self.ready, websocket_paths=("/ws", "/feed"), clock=self.clock)
+        route = Route(path="/ws", subscribe="/topic/a&b", publish="/topic/%22")
+        self.site = WebSite(
+            lambda: self.ready, chat=route, websocket_paths=("/ws", "/feed"), clock=self.clock
+        )
+        self.files = load(socket="./ws", subscribe=route.subscribe, publish=route.publish)
         self.front = FrontFactory(Nobody(), self.site, clock=self.clock)
 
     def send(self, request: bytes) -> FakeSocket:
@@ -77,22 +82,27 @@ class PageTests(SiteTestCase):
             self.assertEqual(self.ask(f"/{name}").status, 200, name)
 
     def test_scripts_import_only_what_is_there(self) -> None:
-        for name, file in load().items():
+        for name, file in self.files.items():
             if name.endswith(".js"):
                 for imported in re.findall(r'from "\./([^"]+)"', file.content.decode()):
                     self.assertEqual(self.ask(f"/static/{imported}").status, 200)
 
+    def test_the_chat_is_that_of_the_route(self) -> None:
+        page = self.ask("/").body.decode()
+        for attribute in ('socket="./ws"', 'subscribe="/topic/a&amp;b"', 'publish="/topic/%22"'):
+            self.assertIn(f"data-{attribute}", page)
+
     def test_no_file_names_another_host(self) -> None:
-        for name, file in load().items():
+        for name, file in self.files.items():
             text = file.content.decode().replace("http://www.w3.org/2000/svg", "")
             self.assertNotRegex(text, r"https?://", name)
 
     def test_nothing_in_the_page_is_inline(self) -> None:
-        page = load()["index.html"].content.decode()
+        page = self.files["index.html"].content.decode()
         self.assertNotRegex(page, r"<style|style=|\son\w+=|<script(?![^>]*\ssrc=)")
 
     def test_nothing_becomes_html(self) -> None:
-        for name, file in load().items():
+        for name, file in self.files.items():
             self.assertNotRegex(
                 file.content.decode(), r"innerHTML|outerHTML|insertAdjacentHTML|eval\(", name
             )

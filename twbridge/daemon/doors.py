@@ -127,7 +127,12 @@ class Doors:
         self._sockets.append(sockets)
         return FrontFactory(
             sockets,
-            WebSite(self._readiness, websocket_paths=self._routes, clock=self._reactor),
+            WebSite(
+                self._readiness,
+                chat=self._settings.route[0],
+                websocket_paths=self._routes,
+                clock=self._reactor,
+            ),
             clock=self._reactor,
             listener=listener,
             limits=FrontLimits(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from html import escape
 from importlib.resources import files
+from string import Template
 from typing import Final
 
 _TYPES: Final = {
@@ -48,13 +50,20 @@ class File:
     etag: str
 
 
-def load() -> dict[str, File]:
-    """Reads every file of ``static/`` that has a known type, by name."""
+def load(**placeholders: str) -> dict[str, File]:
+    """Reads every file of ``static/`` that has a known type, by name.
+
+    Args:
+        placeholders: what stands for each ``$name`` in the pages (HTML); escaped here.
+    """
     found: dict[str, File] = {}
     for entry in files(__package__).joinpath("static").iterdir():
         content_type = _TYPES.get(entry.name.rpartition(".")[2])
         if content_type and entry.is_file():
             content = entry.read_bytes()
+            if entry.name.endswith(".html"):
+                values = {name: escape(value) for name, value in placeholders.items()}
+                content = Template(content.decode()).substitute(values).encode()
             etag = hashlib.sha256(content).hexdigest()[:16]
             found[entry.name] = File(content, content_type, etag)
     return found

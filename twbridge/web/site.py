@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from typing import Final
+from typing import Final, Protocol
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -25,6 +25,23 @@ _HEADERS: Final = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cache-control", b"no-cache"),
 )
+
+
+class Route(Protocol):
+    """What the chat page needs of a route."""
+
+    @property
+    def path(self) -> str:
+        """Of its WebSockets."""
+
+    @property
+    def publish(self) -> str:
+        """The destination of its lines."""
+
+    @property
+    def subscribe(self) -> str:
+        """Where they come from."""
+
 
 Answer = Callable[[], tuple[int, str]]
 """A status and one line of text, asked for anew for each request."""
@@ -150,6 +167,7 @@ class WebSite(server.Site):
 
     Args:
         readiness: ready or not, and why; see `Readiness.answer`.
+        chat: the route whose path and destinations the chat page uses.
         websocket_paths: where a plain request is told to upgrade.
         clock: for the time-out of idle connections.
         idle_seconds: how long a connection may send nothing of its request.
@@ -162,11 +180,13 @@ class WebSite(server.Site):
         self,
         readiness: Callable[[], tuple[bool, str]],
         *,
+        chat: Route,
         websocket_paths: Iterable[str] = ("/ws",),
         clock: IReactorTime,
         idle_seconds: float = 15.0,
     ) -> None:
-        statics = load()
+        # Relative, for proxies that serve the bridge under a path of their own.
+        statics = load(socket=f".{chat.path}", subscribe=chat.subscribe, publish=chat.publish)
         page = _Static(statics["index.html"])
         children: dict[str, resource.Resource] = {
             "": page,

@@ -2,8 +2,8 @@
 
 import { Connection } from "./connection.js";
 
-const SUBSCRIBE = "/exchange/twbridge.chat/#";
-const PUBLISH = "/exchange/twbridge.chat/chat";
+// Of the bridge's first route.
+const { socket: SOCKET, subscribe: SUBSCRIBE, publish: PUBLISH } = document.body.dataset;
 const MOST_LINES = 500;
 const LONGEST_TEXT = 4000;
 const LONGEST_NAME = 40;
@@ -58,7 +58,7 @@ const stored = {
   },
 };
 
-const url = new URL("ws", location.href);
+const url = new URL(SOCKET, location.href);
 url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
 url.search = url.hash = "";
 const connection = new Connection(url.href, SUBSCRIBE);
