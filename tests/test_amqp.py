@@ -410,6 +410,21 @@ class StopTests(LinkCase):
         self.broker.pump()
         self.assertIsNone(self.successResultOf(done))
 
+    def test_started_again_it_is_ready_when_all_connections_are(self) -> None:
+        link = self.link()
+        link.stop()
+        self.pass_time(1)
+        self.broker.silent = {commands.Connection.OpenOk}
+        link.start()
+        self.broker.pump()
+        one, two = self.broker.alive
+        one.send(0, commands.Connection.OpenOk())
+        self.broker.pump()
+        self.assertEqual(link.state, "connecting")
+        two.send(0, commands.Connection.OpenOk())
+        self.broker.pump()
+        self.assertEqual(link.state, "ready")
+
     def test_after_so_many_failures_it_gives_up_and_says_so(self) -> None:
         self.broker.unreachable = {"broker"}
         link = self.link(connection_attempts=3)
