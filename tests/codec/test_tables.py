@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import time
 from collections import OrderedDict
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -108,6 +110,14 @@ class RoundTripTests(SynchronousTestCase):
             moment.astimezone(timezone(timedelta(hours=5))),
         ):
             self.assertEqual(decode_table(encode_table({"k": value}))[0]["k"], moment)
+
+    def test_a_time_without_a_zone_is_utc_wherever_the_program_runs(self) -> None:
+        self.addCleanup(time.tzset)
+        self.addCleanup(os.unsetenv, "TZ")
+        os.putenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        decoded, _ = decode_table(encode_table({"k": datetime(2001, 2, 3)}))
+        self.assertEqual(decoded["k"], datetime(2001, 2, 3, tzinfo=UTC))
 
     def test_a_decimal_with_a_positive_exponent_keeps_its_value(self) -> None:
         self.assertEqual(decode_table(encode_table({"k": Decimal("12E+3")}))[0]["k"], 12000)
