@@ -8,8 +8,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from twbridge.daemon import loading
-from twbridge.daemon.loading import Loaded, Mistakes, from_flags, known_keys, load, variable
+from twbridge.daemon import layers
+from twbridge.daemon.layers import from_flags, known_keys, variable
+from twbridge.daemon.loading import Loaded, Mistakes, load
 from twbridge.link.uri import DEFAULT_HEARTBEAT
 from twbridge.settings import Amqp, Settings
 
@@ -250,13 +251,30 @@ class MistakeTests(SettingsTestCase):
             [line.split(" ")[0] for line in lines],
             [
                 "TWBRIDGE_FOO",
-                "amqp.timeout",
+                "log.level",
                 "amqp.window",
                 "listen[0].endpoint",
                 "listen[1].port",
-                "log.level",
+                "amqp.timeout",
             ],
         )
+
+    def test_what_another_source_takes_the_place_of_is_looked_at_too(self) -> None:
+        self.assertEqual(
+            self.mistakes(
+                "[amqp]\ntimeout = 0\n[[listen]]\nendpont = 'tcp:1'",
+                {"TWBRIDGE_AMQP_TIMEOUT": "3", "TWBRIDGE_LISTEN_ENDPOINT": "tcp:2"},
+                {"listen": ["tcp:3"]},
+            ),
+            [
+                "amqp.timeout (FILE) must be greater than 0, not 0",
+                "listen[0].endpont (FILE) is not a setting; the nearest one is listen.endpoint",
+            ],
+        )
+
+    def test_a_borrowed_variable_that_is_not_used_may_be_for_others(self) -> None:
+        environ = {"AMQP_TIMEOUT": "3", "RABBITMQ_TIMEOUT": "infinity"}
+        self.assertEqual(load(None, environ).settings.amqp.timeout, 3.0)
 
     def test_invalid_toml_names_the_file_and_the_line(self) -> None:
         (line,) = self.mistakes("[amqp\nurl = 3")
@@ -409,7 +427,7 @@ class DocumentationTests(SynchronousTestCase):
 
 
 def _row(section: str, name: str) -> tuple[str, str, str]:
-    field = loading.entry_of(section).model_fields[name]
+    field = layers.entry_of(section).model_fields[name]
     if field.is_required():
         default = "required"
     elif field.default is None:
