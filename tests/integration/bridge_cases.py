@@ -122,6 +122,13 @@ class BridgeCase(BrokerCase):
         await in_thread(bind, self.node, queue, exchange, key)
         return queue
 
+    async def next_of(self, queue: str, seconds: float = 5.0) -> bytes:
+        """The body of the next message in a queue; whatever is there is taken out."""
+        deadline = time.monotonic() + seconds
+        while not (found := await self.drain(queue)):
+            self.assertLess(time.monotonic(), deadline, "nothing came into the queue")
+        return found[0][1]
+
     async def exchange(self, kind: str = "topic", **settings: Any) -> str:
         """An exchange of the test's own, deleted at the end."""
         name = f"test.{uuid.uuid4()}"

@@ -1,0 +1,263 @@
+"""The chat page in a real browser: two windows, a broker that goes away, a bridge that does."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+
+from tests.integration import witness
+from tests.integration.bridge import Bridge, in_thread
+from tests.integration.bridge_cases import CHAT, CHAT_IN, CHAT_OUT, BridgeCase
+from tests.integration.chromium import Browser, Page
+from tests.integration.proxy import Way
+from tests.integration.rabbitmq import Node
+
+TIMEOUT = 2.0
+CONNECTED = "Connected"
+BROKER_AWAY = "The message broker is away, waiting for it…"
+SERVER_AWAY = "The server is away, trying again…"
+LINES = "[...document.querySelectorAll('.line .text')].map((each) => each.textContent)"
+
+
+class PageCase(BridgeCase):
+    """A browser, a bridge and a node of the class's own."""
+
+    timeout = 90
+    toml = f"amqp = {{ timeout = {TIMEOUT}, reconnect_cap = 0.5 }}"
+
+    async def browser(self) -> Browser:
+        browser = await Browser.launch(reactor)
+        self.addCleanup(lambda: Deferred.fromCoroutine(browser.close()))
+        return browser
+
+    async def window(self, browser: Browser, name: str = "", url: str | None = None) -> Page:
+        """A window of the page, connected, with the name filled in."""
+        page = await browser.open(url or self.bridge.page())
+        await self.status(page, CONNECTED)
+        if name:
+            await page.evaluate("document.querySelector('#name').select()")
+            await page.type("#name", name)
+        return page
+
+    async def status(self, page: Page, words: str, seconds: float = 15.0) -> None:
+        """Wait until the page says this of the connection."""
+        wanted = json.dumps(words)
+        await page.wait_for(f"document.querySelector('#status').innerText === {wanted}", seconds)
+
+    async def say(self, page: Page, line: str) -> None:
+        """Type a line and press Enter."""
+        await page.type("#line", line)
+        await page.press("Enter")
+
+    async def sees(self, page: Page, *lines: str, seconds: float = 10.0) -> None:
+        """Wait until the last lines are these."""
+        wanted = json.dumps(lines, ensure_ascii=False)
+        last = f"JSON.stringify({LINES}.slice(-{len(lines)})) === JSON.stringify({wanted})"
+        await page.wait_for(last, seconds)
+
+    async def tells(self, page: Page, words: str, seconds: float = 10.0) -> None:
+        """Wait until the notice over the field has these words."""
+        wanted = json.dumps(words)
+        await page.wait_for(
+            "(() => {const e = document.querySelector('#notice');"
+            f"return !e.hidden && e.innerText.includes({wanted})}})()",
+            seconds,
+        )
+
+    async def field(self, page: Page) -> Any:
+        """What stands in the field."""
+        return await page.evaluate("document.querySelector('#line').value")
+
+    def no_complaint(self, *pages: Page) -> None:
+        """Nothing on the consoles: no exception, no failed request, no violated policy."""
+        for page in pages:
+            self.assertEqual((page.console, page.errors), ([], []))
+
+
+class ChatTests(PageCase):
+    """What everybody sees while all is well."""
+
+    async def test_a_line_typed_in_one_window_appears_in_all_with_its_name(self) -> None:
+        browser = await self.browser()
+        ada = await self.window(browser, "Ada")
+        bob = await self.window(browser, "Bob 🧑🏽‍🚀")
+        await self.say(ada, "héllo, <b>world</b> & 👋")
+        for page in (ada, bob):
+            await self.sees(page, "héllo, <b>world</b> & 👋")
+        self.assertEqual(await self.field(ada), "")
+        await self.say(bob, "hi Ada")
+        for page in (ada, bob):
+            await self.sees(page, "héllo, <b>world</b> & 👋", "hi Ada")
+            names = "[...document.querySelectorAll('.line .who-said')].map((e) => e.textContent)"
+            self.assertEqual(await page.evaluate(names), ["Ada", "Bob 🧑🏽‍🚀"])
+            times = await page.evaluate(
+                "[...document.querySelectorAll('.line time')].map((e) => Date.parse(e.dateTime))"
+            )
+            self.assertTrue(all(isinstance(time, int) for time in times), times)
+            own = "[...document.querySelectorAll('.line.own .text')].map((e) => e.textContent)"
+            mine = "héllo, <b>world</b> & 👋" if page is ada else "hi Ada"
+            self.assertEqual(await page.evaluate(own), [mine])
+        self.no_complaint(ada, bob)
+
+    async def test_the_sender_sees_its_line_only_when_it_has_come_back(self) -> None:
+        proxy = await self.proxy()
+        bridge = await self.another("--amqp-url", self.url_of(proxy), toml=self.toml)
+        browser = await self.browser()
+        page = await self.window(browser, "Ada", bridge.page())
+        await self.say(page, "at once")
+        await self.sees(page, "at once")
+        queue = await self.witness()
+        proxy.stall(Way.DOWN)
+        await self.say(page, "not yet")
+        body = await self.next_of(queue)  # the broker has it
+        self.assertEqual(json.loads(body)["text"], "not yet")
+        self.assertEqual(await page.evaluate(LINES), ["at once"])
+        proxy.resume()
+        await self.sees(page, "at once", "not yet")
+        self.no_complaint(page)
+        await in_thread(bridge.close)
+
+    async def test_lines_of_any_client_are_shown_as_text(self) -> None:
+        browser = await self.browser()
+        page = await self.window(browser)
+        script = "<img src=x onerror=alert(1)>"
+        await in_thread(witness.publish, self.node.url(), CHAT, "elsewhere", script.encode())
+        await self.sees(page, script)
+        client = await self.json(None, CHAT_OUT)
+        await client.publish(CHAT_IN, {"name": "<i>Eve</i>", "text": script})
+        await client.publish(CHAT_IN, {"name": 5, "text": ["x"]})
+        await client.publish(CHAT_IN, base64="//79")
+        await self.sees(page, script, script, '{"name":5,"text":["x"]}', "Binary data, 3 bytes")
+        self.assertEqual(await page.evaluate("document.querySelectorAll('.line img').length"), 0)
+        await self.say(page, "and back")
+        frame = [await client.message() for _ in range(4)][-1]
+        self.assertEqual(sorted(frame["body"]), ["name", "text", "time"])
+        self.assertEqual((frame["body"]["name"], frame["body"]["text"]), ("Guest", "and back"))
+        self.no_complaint(page)
+
+    async def test_it_works_by_the_name_localhost_and_by_the_address(self) -> None:
+        browser = await self.browser()
+        pages = [
+            await self.window(browser, url=self.bridge.page(host))
+            for host in ("localhost", "127.0.0.1")
+        ]
+        for page in pages:
+            await self.say(page, "here")
+        for page in pages:
+            await self.sees(page, "here", "here")
+        self.no_complaint(*pages)
+
+    async def test_it_loads_nothing_from_elsewhere(self) -> None:
+        page = await self.window(await self.browser())
+        loaded = await page.evaluate(
+            "performance.getEntriesByType('resource').map((entry) => new URL(entry.name).host)"
+        )
+        self.assertGreater(len(loaded), 3)
+        self.assertEqual(set(loaded), {f"127.0.0.1:{self.bridge.port}"})
+
+    async def test_it_can_be_used_with_the_keyboard_alone(self) -> None:
+        page = await self.window(await self.browser())
+        focused = "document.activeElement.id"
+        self.assertEqual(await page.evaluate(focused), "name")
+        await page.send("Input.insertText", text="Ada")
+        await page.press("Enter")
+        self.assertEqual(await page.evaluate(focused), "line")
+        await page.send("Input.insertText", text="by keyboard")
+        await page.press("Enter")
+        await self.sees(page, "by keyboard")
+        self.assertEqual(await page.evaluate(focused), "line")
+        roles = await page.evaluate(
+            "['#status', '#log', '#notice'].map((id) =>"
+            " document.querySelector(id).getAttribute('role'))"
+        )
+        self.assertEqual(roles, ["status", "log", "alert"])
+
+
+class AwayTests(PageCase):
+    """The broker or the bridge goes away, and comes back."""
+
+    @classmethod
+    def own_node(cls) -> Node:
+        node = Node()
+        try:
+            node.start()
+        except BaseException:
+            node.close()
+            raise
+        return node
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        try:
+            super().tearDownClass()
+        finally:
+            cls.node.close()
+
+    async def test_the_broker_killed_and_restarted_between_two_windows(self) -> None:
+        browser = await self.browser()
+        ada, bob = await self.window(browser, "Ada"), await self.window(browser, "Bob")
+        await self.say(ada, "before")
+        for page in (ada, bob):
+            await self.sees(page, "before")
+        await in_thread(self.node.kill)
+        for page in (ada, bob):
+            await self.status(page, BROKER_AWAY)
+        await self.say(ada, "into the void")
+        await self.tells(ada, "not sent", TIMEOUT + 3.0)
+        self.assertEqual(await self.field(ada), "into the void")
+        self.assertEqual(await ada.evaluate(LINES), ["before"])
+        await self.status(ada, BROKER_AWAY, 0.5)
+        await in_thread(self.node.start)
+        for page in (ada, bob):
+            await self.status(page, CONNECTED)
+        await ada.press("Enter")  # the text is still there, and the caret
+        for page in (ada, bob):
+            await self.sees(page, "before", "into the void")
+        self.assertEqual(await self.field(ada), "")
+        await self.say(bob, "welcome back")
+        for page in (ada, bob):
+            await self.sees(page, "into the void", "welcome back")
+            remarks = "[...document.querySelectorAll('.remark')].map((e) => e.textContent)"
+            self.assertIn("missing", (await page.evaluate(remarks))[0])
+        self.no_complaint(ada, bob)
+
+    async def test_the_bridge_killed_and_restarted(self) -> None:
+        bridge = await self.another()
+        browser = await self.browser()
+        ada = await self.window(browser, "Ada", bridge.page())
+        bob = await self.window(browser, "Bob", bridge.page())
+        for again in (bridge.kill, bridge.stop):
+            await in_thread(again)
+            for page in (ada, bob):
+                await self.status(page, SERVER_AWAY)
+            await self.say(ada, f"after {again.__name__}")
+            await self.tells(ada, "The server is away, so your line was not sent.")
+            self.assertEqual(await self.field(ada), f"after {again.__name__}")
+            await in_thread(bridge.start)
+            for page in (ada, bob):
+                await self.status(page, CONNECTED, 20.0)
+            await ada.press("Enter")
+            for page in (ada, bob):
+                await self.sees(page, f"after {again.__name__}")
+        for page in (ada, bob):
+            others = [each for each in page.errors if "WebSocket connection to" not in each]
+            self.assertEqual((page.console, others), ([], []))
+
+    async def test_a_page_opened_while_the_broker_is_away_connects_when_it_comes(self) -> None:
+        proxy = await self.proxy()
+        await proxy.refuse()
+        bridge = Bridge("--amqp-url", self.url_of(proxy), toml=self.toml)
+        self.addCleanup(lambda: in_thread(bridge.close))
+        bridge.launch()
+        await in_thread(bridge.until, lambda answer: answer.status == 503)
+        page = await (await self.browser()).open(bridge.page())
+        await self.status(page, BROKER_AWAY)
+        proxy.accept()
+        await self.status(page, CONNECTED)
+        await self.say(page, "first")
+        await self.sees(page, "first")
+        self.no_complaint(page)
+        await in_thread(bridge.close)
