@@ -1,7 +1,8 @@
 """What can be configured: a frozen tree with a section for each table of the file.
 
 Here is what a setting means and what is a mistake in its value; ``daemon/loading.py`` knows
-where values come from, and in which order. The docstring under each key is its text in ``docs/settings.md``.
+where values come from, and in which order. The docstring under each key is its text in
+``docs/settings.md``.
 """
 
 from __future__ import annotations
