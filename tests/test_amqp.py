@@ -5,22 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from pamqp import commands
-from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, formatEvent, globalLogPublisher
-from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from tests.link.cases import LinkCase
-from tests.link.embedded import Network
-from twbridge import amqp
-from twbridge.amqp import Exchange, Link, LinkOptions, Queue, parse
+from twbridge.amqp import Exchange, Link, Queue, parse
 from twbridge.errors import (
-    ChannelClosed,
     ConnectionClosed,
-    EncodeError,
     NotReady,
     OutcomeUnknown,
-    Unroutable,
 )
 
 
@@ -171,129 +164,6 @@ class StateTests(LinkCase):
         self.assertNotIn("hunter2", "".join(lines) + link.state_description)
 
 
-class TopologyTests(LinkCase):
-    """Exchanges are declared, and declared again."""
-
-    def declared(self, session: Any) -> list[str]:
-        self.broker.pump()
-        return [
-            each.exchange for each in session.methods(commands.Exchange.Declare) if not each.passive
-        ]
-
-    def test_it_is_declared_as_it_was_asked_for(self) -> None:
-        link = self.link()
-        done = link.declare(Exchange("e", "fanout", durable=False, arguments={"x": "y"}))
-        self.assertNoResult(done)
-        self.broker.pump()
-        self.assertIsNone(self.successResultOf(done))
-        [declare] = self.publishing.methods(commands.Exchange.Declare)
-        self.assertEqual((declare.exchange, declare.exchange_type), ("e", "fanout"))
-        self.assertEqual(
-            (declare.durable, declare.auto_delete, declare.internal, declare.passive),
-            (False, False, False, False),
-        )
-        self.assertEqual(declare.arguments, {"x": "y"})
-
-    def test_before_the_start_it_is_remembered(self) -> None:
-        link = self.link(start=False)
-        self.assertIsNone(self.successResultOf(link.declare(Exchange("e"))))
-        link.start()
-        self.broker.pump()
-        self.assertEqual(self.declared(self.publishing), ["e"])
-
-    def test_exchanges_queues_bindings_and_consumers_come_back_after_a_restart(self) -> None:
-        link = self.link()
-        bodies: list[bytes] = []
-        link.declare(Exchange("e"))
-        consuming = link.consume(Queue("q"), lambda delivery: bodies.append(delivery.body))
-        self.broker.pump()
-        self.successResultOf(consuming).bind("e", "a.#")
-        self.broker.pump()
-        for session in self.broker.alive:
-            session.drop()
-        self.pass_time(5)
-        self.assertEqual(link.state, "ready")
-        session = self.consuming
-        kinds = [
-            type(each.method)
-            for each in session.heard
-            if type(getattr(each, "method", None))
-            in (
-                commands.Exchange.Declare,
-                commands.Queue.Declare,
-                commands.Queue.Bind,
-                commands.Basic.Consume,
-            )
-        ]
-        self.assertEqual(
-            kinds,
-            [
-                commands.Exchange.Declare,
-                commands.Queue.Declare,
-                commands.Queue.Bind,
-                commands.Basic.Consume,
-            ],
-        )
-        self.assertEqual(self.declared(self.publishing), ["e"])
-        [consume] = session.methods(commands.Basic.Consume)
-        session.deliver(session.channel_of(commands.Basic.Consume), consume.consumer_tag, 1, b"x")
-        self.assertEqual(bodies, [b"x"])
-
-    def test_a_refused_one_fails_with_its_code_and_is_forgotten(self) -> None:
-        self.broker.missing = {"nope"}
-        link = self.link()
-        bad, good = link.declare(Exchange("nope", passive=True)), link.declare(Exchange("e"))
-        self.broker.pump()
-        self.assertEqual(self.failed(bad, ChannelClosed).reply_code, 404)
-        self.assertIsNone(self.successResultOf(good))
-        self.broker.missing = set()
-        self.publishing.drop()
-        self.pass_time(5)
-        found = [each.exchange for each in self.publishing.methods(commands.Exchange.Declare)]
-        self.assertEqual(found, ["e"])
-
-    def test_one_that_is_refused_after_a_reconnect_does_not_keep_the_link_down(self) -> None:
-        link = self.link()
-        link.declare(Exchange("there", passive=True))
-        link.declare(Exchange("e"))
-        self.broker.pump()
-        self.broker.missing = {"there"}
-        for session in self.broker.alive:
-            session.drop()
-        self.pass_time(5)
-        self.assertEqual(link.state, "ready")
-        self.assertEqual(set(self.declared(self.publishing)), {"e"})
-
-    def test_one_that_cannot_be_encoded_fails_its_caller_only(self) -> None:
-        link = self.link()
-        self.failed(self.pumped(link.declare(Exchange("x" * 256))), EncodeError)
-        self.failed(
-            self.pumped(link.declare(Exchange("e", arguments={"x": object()}))), EncodeError
-        )
-        self.assertEqual(link.state, "ready")
-        self.publishing.drop()
-        self.pass_time(5)
-        self.assertEqual(link.state, "ready")
-
-    def pumped(self, deferred: Any) -> Any:
-        self.broker.pump()
-        return deferred
-
-    def test_past_the_limit_of_a_connection_consumers_get_another(self) -> None:
-        self.patch(amqp, "CONSUMERS_PER_LINE", 3)
-        link = self.link()
-        consumers = [link.consume(Queue(), lambda _: None) for _ in range(7)]
-        self.pass_time(1)
-        for done in consumers:
-            self.successResultOf(done)
-        self.assertEqual(link.state, "ready")
-        self.assertEqual(
-            sorted(len(each.methods(commands.Basic.Consume)) for each in self.broker.alive),
-            [0, 1, 3, 3],
-        )
-        self.assertEqual(self.heard.count("ready"), 1)
-
-
 class StopTests(LinkCase):
     """The end."""
 
@@ -435,111 +305,3 @@ class StopTests(LinkCase):
         self.assertLessEqual(len(self.broker.attempts), 6)
         self.assertGreaterEqual(len(self.broker.attempts), 5)
         self.assertEqual(self.clock.getDelayedCalls(), [])
-
-
-class EmbeddedTests(SynchronousTestCase):
-    """The link and the embedded broker, end to end."""
-
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.network = Network(self.clock)
-        self.link = Link(
-            self.clock,
-            parse("amqp://guest:guest@localhost"),
-            options=LinkOptions(),
-            connect=self.network.endpoint,
-            random=lambda: 0.5,
-        )
-        self.link.start()
-        self.network.pump()
-        self.assertEqual(self.link.state, "ready")
-        self.addCleanup(self._end)
-
-    def _end(self) -> None:
-        stopped = self.link.stop()
-        self.network.advance(15)
-        self.assertIsNone(self.successResultOf(stopped))
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
-    def result(self, deferred: Any) -> Any:
-        self.network.pump()
-        return self.successResultOf(deferred)
-
-    def error(self, deferred: Any, kind: type[Exception]) -> Any:
-        self.network.pump()
-        return self.failureResultOf(deferred, kind).value
-
-    def test_a_message_goes_round(self) -> None:
-        deliveries: list[Any] = []
-        self.result(self.link.declare(Exchange("chat")))
-        consumer = self.result(self.link.consume(Queue(), deliveries.append))
-        self.result(consumer.bind("chat", "room.*"))
-        headers = {"é": [1, -1, 0.1, None, True, b"\xff", {"n": 2**40}]}
-        for body in (b"", b"caf\xc3\xa9", b"\xff\xfe\x00", b"x" * 300_000):
-            self.result(
-                self.link.publish("chat", "room.a", body, {"headers": headers}, mandatory=True)
-            )
-            delivery = deliveries.pop()
-            self.assertEqual(delivery.body, body)
-            self.assertEqual(delivery.headers, headers)
-            self.assertEqual((delivery.exchange, delivery.routing_key), ("chat", "room.a"))
-            self.assertEqual(delivery.properties["app_id"], "twbridge")
-            self.assertTrue(consumer.ack(delivery.delivery_tag))
-        self.assertEqual(deliveries, [])
-
-    def test_what_nobody_takes_is_unroutable_when_mandatory(self) -> None:
-        returned: list[Any] = []
-        self.link.on_return(returned.append)
-        self.result(self.link.publish("amq.topic", "k", b"x"))
-        error = self.error(self.link.publish("amq.topic", "k", b"y", mandatory=True), Unroutable)
-        self.assertEqual(error.reply_code, 312)
-        self.assertEqual([each.body for each in returned], [b"y"])
-
-    def test_a_missing_exchange_is_a_404_and_the_rest_goes_on(self) -> None:
-        bad = self.link.publish("nope", "k", b"x")
-        good = self.link.publish("amq.topic", "k", b"x")
-        self.assertEqual(self.error(bad, ChannelClosed).code, "not_found")
-        self.result(good)
-        self.assertEqual(self.link.state, "ready")
-
-    def test_a_missing_exchange_with_a_long_name_is_no_more_than_that(self) -> None:
-        for name in ("é" * 127, "x" + "é" * 127):
-            error = self.error(self.link.publish(name, "k", b"x"), ChannelClosed)
-            self.assertEqual(error.reply_code, 404)
-        self.assertEqual(self.link.state, "ready")
-
-    def test_it_comes_back_when_the_broker_closes_everything(self) -> None:
-        deliveries: list[Any] = []
-        consumer = self.result(self.link.consume(Queue(), deliveries.append, no_ack=True))
-        self.result(consumer.bind("amq.topic", "#"))
-        reasons: list[Exception] = []
-        self.link.on_unavailable(reasons.append)
-        self.network.broker.close_connections("maintenance")
-        self.network.pump()
-        self.assertEqual(self.link.state, "connecting")
-        self.assertEqual([getattr(each, "reply_code", None) for each in reasons], [320])
-        self.network.advance(5)
-        self.assertEqual(self.link.state, "ready")
-        self.result(self.link.publish("amq.topic", "k", b"again"))
-        self.assertEqual([each.body for each in deliveries], [b"again"])
-
-    def test_unacknowledged_deliveries_come_again_after_a_reconnect(self) -> None:
-        deliveries: list[Any] = []
-        queue = Queue("kept", exclusive=False, auto_delete=False)
-        consumer = self.result(self.link.consume(queue, deliveries.append, prefetch=2))
-        for number in range(3):
-            self.result(self.link.publish("", "kept", b"%d" % number))
-        self.assertEqual([each.body for each in deliveries], [b"0", b"1"])
-        consumer.ack(deliveries[0].delivery_tag)
-        self.network.pump()
-        self.network.broker.close_connections("test")
-        self.network.advance(5)
-        self.assertEqual([each.body for each in deliveries[3:]], [b"1", b"2"])
-        self.assertTrue(deliveries[3].redelivered)
-        self.assertFalse(consumer.ack(deliveries[1].delivery_tag))
-        self.assertTrue(consumer.ack(deliveries[3].delivery_tag))
-
-    def test_a_queue_that_is_in_use_is_a_conflict(self) -> None:
-        self.result(self.link.consume(Queue("q", exclusive=False, durable=True), lambda _: None))
-        again = self.link.consume(Queue("q", exclusive=False), lambda _: None)
-        self.assertEqual(self.error(again, ChannelClosed).code, "conflict")
