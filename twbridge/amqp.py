@@ -418,6 +418,7 @@ class Link:
         self._gone(line)
         _log.error("{name}: giving up: {error}", name=line.name, error=str(error))
         self._machine.down(error)
+        self._states.end = f"gave up: {error}"
         self.stop()
 
     def _gone(self, line: Line) -> None:

@@ -157,6 +157,10 @@ class _Factory(ServerFactory):
 
     noisy = False
 
+    def logPrefix(self) -> str:
+        """How Twisted's own lines in the log name it."""
+        return "embedded broker"
+
     def __init__(self, broker: EmbeddedBroker) -> None:
         self._broker = broker
 

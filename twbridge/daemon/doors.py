@@ -148,6 +148,10 @@ class _Door(Factory):
     noisy = False
     front: FrontFactory | None = None
 
+    def logPrefix(self) -> str:
+        """How Twisted's own lines in the log name it."""
+        return "twbridge"
+
     def buildProtocol(self, addr: IAddress | None) -> Front | None:
         return self.front.buildProtocol(addr) if self.front is not None else None
 

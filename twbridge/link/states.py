@@ -55,6 +55,8 @@ class LinkState:
     ) -> None:
         self.name = "idle"
         self.description = "not started"
+        #: What to say of the end.
+        self.end = "closed"
         self._on_state = on_state
         self._on_ready = on_ready
         self._on_unavailable = on_unavailable
@@ -106,6 +108,7 @@ def _build() -> Callable[[LinkState], LinkInputs]:
 
         @state.upon(LinkInputs.start).to(connecting)
         def begin(_inputs: LinkInputs, core: LinkState) -> None:
+            core.end = "closed"
             core.enter("connecting", "connecting for the first time")
 
     for state in (connecting, blocked):
@@ -147,7 +150,7 @@ def _build() -> Callable[[LinkState], LinkInputs]:
     @idle.upon(LinkInputs.stop).to(closed)
     @closing.upon(LinkInputs.finished).to(closed)
     def finish(_inputs: LinkInputs, core: LinkState) -> None:
-        core.enter("closed", "closed")
+        core.enter("closed", core.end)
 
     for state in (connecting, ready, blocked, closing):
         state.upon(LinkInputs.start).loop().returns(None)
