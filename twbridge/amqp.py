@@ -47,6 +47,8 @@ _T = TypeVar("_T")
 
 #: Consumers have a channel each, and RabbitMQ allows 2,047 a connection.
 CONSUMERS_PER_LINE = 1500
+#: Left for declaring and binding, where a broker allows few channels.
+SPARE_CHANNELS = 2
 #: Seconds between looks at the deadlines of publishes.
 TICK = 0.25
 
@@ -346,7 +348,10 @@ class Link:
 
     def _line_with_room(self) -> Line:
         for line, consumers in self._consuming.items():
-            if len(consumers) < CONSUMERS_PER_LINE:
+            room = CONSUMERS_PER_LINE
+            if line.connection is not None:
+                room = min(room, line.connection.channel_max - SPARE_CHANNELS)
+            if len(consumers) < room:
                 return line
         line = self._line("consume")
         self._consuming[line] = []

@@ -221,7 +221,6 @@ class Publisher:
     def attach(self, connection: Connection) -> None:
         """There is a connection: what waits is sent."""
         self._connection = connection
-        self.blocked = False
         connection.on_writable = self.pump
         self.pump()
 
