@@ -154,7 +154,12 @@ class Link:
 
     @property
     def pressed(self) -> bool:
-        """Whether publishers should pause: the window is full, or messages wait for the link."""
+        """Whether publishers should pause: as many messages as the window holds, or 8 MiB of
+        them, wait to be sent or confirmed.
+
+        Not from the first message that waits: who publishes while the link is away is to be told
+        in time, of each message, and a paused client would not even get its pings answered.
+        """
         return self._publisher.pressed
 
     def on_ready(self, callback: Callable[[], object]) -> Callable[[], None]:

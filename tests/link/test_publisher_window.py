@@ -12,6 +12,7 @@ from tests.link.publisher_case import PublisherCase
 from twbridge.errors import (
     NotReady,
 )
+from twbridge.link.publisher import PRESSING
 
 MEGABYTE = 1024 * 1024
 
@@ -74,16 +75,16 @@ class WindowTests(PublisherCase):
         self.assertEqual(self.pressure, [True, False])
 
     def test_a_socket_that_does_not_drain_is_pressure(self) -> None:
-        link = self.link()
+        link = self.link(window=2)
         channel = self.warm(link)
         self.publishing.socket.full(True)
-        [done] = self.publish(link, b"later")
+        [done, _] = self.publish(link, b"later", b"and later")
         self.assertEqual(self.bodies(), [b""])
         self.assertTrue(link.pressed)
         self.publishing.socket.full(False)
-        self.assertEqual(self.bodies(), [b"", b"later"])
+        self.assertEqual(self.bodies(), [b"", b"later", b"and later"])
+        self.publishing.ack(channel, 3, multiple=True)
         self.assertFalse(link.pressed)
-        self.publishing.ack(channel, 2)
         self.successResultOf(done)
 
     def test_a_blocked_broker_is_sent_nothing_and_then_everything(self) -> None:
@@ -94,7 +95,7 @@ class WindowTests(PublisherCase):
         self.assertIn("low on memory", link.state_description)
         self.assertFalse(link.pressed)
         one, two = self.publish(link, b"1", b"2")
-        self.assertEqual((self.bodies(), link.pressed), ([b""], True))
+        self.assertEqual(self.bodies(), [b""])
         self.publishing.send(0, commands.Connection.Unblocked())
         self.assertEqual((self.bodies(), link.pressed), ([b"", b"1", b"2"], False))
         self.assertEqual(link.state, "ready")
@@ -102,16 +103,27 @@ class WindowTests(PublisherCase):
         self.successResultOf(one)
         self.successResultOf(two)
 
-    def test_a_link_that_is_down_with_messages_waiting_is_pressure(self) -> None:
-        link = self.link(start=False)
-        self.assertFalse(link.pressed)
+    def test_a_link_that_is_down_is_pressure_when_a_window_of_messages_waits(self) -> None:
+        link = self.link(start=False, window=2)
         done = link.publish("e", "k", b"1")
+        self.assertEqual((link.pressed, self.pressure), (False, []))
+        link.publish("e", "k", b"2")
+        self.assertEqual((link.pressed, self.pressure), (True, [True]))
+        link.start()
+        self.broker.pump()
+        self.publishing.ack(1, 1)
+        self.assertEqual((link.pressed, self.pressure), (False, [True, False]))
+        self.successResultOf(done)
+
+    def test_many_bytes_that_wait_are_pressure_too(self) -> None:
+        link = self.link(start=False)
+        link.publish("e", "k", bytes(PRESSING - 1))
+        self.assertEqual(self.pressure, [])
+        link.publish("e", "k", b"1")
         self.assertEqual((link.pressed, self.pressure), (True, [True]))
         link.start()
         self.broker.pump()
         self.assertEqual((link.pressed, self.pressure), (False, [True, False]))
-        self.publishing.ack(1, 1)
-        self.successResultOf(done)
 
     def test_bytes_that_wait_are_bounded(self) -> None:
         link = self.link(start=False)

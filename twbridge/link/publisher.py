@@ -31,6 +31,8 @@ from twbridge.wire import Confirm, Content, encode_properties, publish_frames
 
 _log = Logger()
 
+#: Bytes of bodies that wait to be sent from which on publishers should pause.
+PRESSING = 8 * 1024 * 1024
 #: Bytes of bodies that may wait to be sent; a publish past it fails at once.
 WAITING_MAX = 32 * 1024 * 1024
 
@@ -182,7 +184,9 @@ class Publisher:
             self.waiting += 1
             self._waiting_bytes += len(body)
             self._open(lane)
-        if not self.pressed and (self.waiting or self.in_flight >= self._window):
+        if not self.pressed and (
+            self.waiting + self.in_flight >= self._window or self._waiting_bytes >= PRESSING
+        ):
             self.pressed = True
             self._on_pressure(True)
         assert deferred is not None
@@ -430,6 +434,10 @@ class Publisher:
         self._on_return(content)
 
     def _relieve(self) -> None:
-        if self.pressed and not self.waiting and self.in_flight <= self._window // 2:
+        if (
+            self.pressed
+            and self.waiting + self.in_flight <= self._window // 2
+            and self._waiting_bytes <= PRESSING // 2
+        ):
             self.pressed = False
             self._on_pressure(False)
