@@ -105,9 +105,9 @@ class WindowTests(PublisherCase):
 
     def test_a_link_that_is_down_is_pressure_when_a_window_of_messages_waits(self) -> None:
         link = self.link(start=False, window=2)
-        done = link.publish("e", "k", b"1")
+        [done] = self.publish(link, b"1")
         self.assertEqual((link.pressed, self.pressure), (False, []))
-        link.publish("e", "k", b"2")
+        self.publish(link, b"2")
         self.assertEqual((link.pressed, self.pressure), (True, [True]))
         link.start()
         self.broker.pump()
@@ -117,9 +117,9 @@ class WindowTests(PublisherCase):
 
     def test_many_bytes_that_wait_are_pressure_too(self) -> None:
         link = self.link(start=False)
-        link.publish("e", "k", bytes(PRESSING - 1))
+        self.publish(link, bytes(PRESSING - 1))
         self.assertEqual(self.pressure, [])
-        link.publish("e", "k", b"1")
+        self.publish(link, b"1")
         self.assertEqual((link.pressed, self.pressure), (True, [True]))
         link.start()
         self.broker.pump()
