@@ -227,3 +227,56 @@ class OldNamesTests(BridgeCase):
         await in_thread(witness.publish, self.node.url(), "X", "", b"again")
         self.assertEqual((await client.message())["body"], "again")
         await client.socket.leave()
+
+
+class RouteTests(BridgeCase):
+    """A path for each kind of raw client, and what a publish that fails does to it."""
+
+    toml = """
+        [[route]]
+        [[route]]
+        path = "/strict"
+        publish = "/queue/there.is.none"
+        [[route]]
+        path = "/careless"
+        publish = "/queue/there.is.none"
+        on_error = "ignore"
+        [[route]]
+        path = "/there"
+        publish = "/topic/there"
+        subscribe = "/topic/back.#"
+        [[route]]
+        path = "/back"
+        publish = "/topic/back"
+        subscribe = "/topic/there.#"
+    """
+
+    async def test_a_publish_that_fails_closes_with_1013(self) -> None:
+        strict, other = await self.raw(path="/strict", listening=False), await self.json()
+        strict.send("nowhere to go")
+        closed = await strict.closed()
+        self.assertEqual((closed.code, closed.reason), (1013, "No queue took the message."))
+        await other.lives()
+
+    async def test_or_is_ignored_where_the_route_says_so(self) -> None:
+        careless = await self.raw(path="/careless", listening=False)
+        for _ in range(3):
+            careless.send("nowhere to go")
+        # Subscribed to the chat, as by default; the three are refused before this can come.
+        await self.hears(careless)
+        json = await self.json()
+        for _ in range(3):
+            answer = await json.publish("/queue/there.is.none", "x")
+            self.assertEqual(answer["code"], "unroutable")
+        await json.publish(CHAT_IN, "still there")
+        self.assertEqual(await self.heard(careless), "still there")
+
+    async def test_the_path_decides_where_frames_go_and_come_from(self) -> None:
+        there = await self.raw(path="/there", listening=False)
+        back = await self.raw(path="/back", listening=False)
+        await self.hears(there, destination="/topic/back")
+        await self.hears(back, destination="/topic/there")
+        there.send("there")
+        back.send(b"and back")
+        self.assertEqual(await self.heard(back), "there")
+        self.assertEqual(await self.heard(there), b"and back")

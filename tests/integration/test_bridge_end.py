@@ -109,6 +109,28 @@ class EndTests(BridgeCase):
         blameless(bridge.log + bridge.complaints)
 
 
+class SecretTests(BridgeCase):
+    """Where the password does not show."""
+
+    async def test_a_url_from_a_file_or_the_environment_is_not_in_the_process_list(self) -> None:
+        path = Path(self.mktemp()).resolve()
+        path.write_text(self.node.url() + "\n")
+        for options, environment in (
+            (("--amqp-url-file", str(path)), {}),
+            ((), {"AMQP_URL": self.node.url()}),
+            ((), {"RABBITMQ_URL": self.node.url(), "TWBRIDGE_LOG_LEVEL": "debug"}),
+        ):
+            bridge = await self.another(*options, environment=environment)
+            client = await self.json(bridge, CHAT_OUT)
+            await client.publish(CHAT_IN, "x")
+            await client.message()
+            assert bridge.process is not None
+            listed = Path(f"/proc/{bridge.process.pid}/cmdline").read_text()
+            self.assertNotIn("guest", listed)
+            self.assertEqual(await in_thread(bridge.stop), 0)
+            blameless(bridge.log + bridge.complaints)
+
+
 class WrongStartTests(BrokerCase):
     """One line on stderr for each mistake, exit code 1, nothing started."""
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
+from tests.certificates import Authority
 from tests.integration import witness
 from tests.integration.bridge import Bridge, in_thread
 from tests.integration.bridge_cases import CHAT, CHAT_IN, CHAT_OUT, BridgeCase
 from tests.integration.chromium import Browser, Page
 from tests.integration.proxy import Way
-from tests.integration.rabbitmq import Node
+from tests.integration.rabbitmq import Node, free_ports
 
 TIMEOUT = 2.0
 CONNECTED = "Connected"
@@ -28,8 +30,8 @@ class PageCase(BridgeCase):
     timeout = 90
     toml = f"amqp = {{ timeout = {TIMEOUT}, reconnect_cap = 0.5 }}"
 
-    async def browser(self) -> Browser:
-        browser = await Browser.launch(reactor)
+    async def browser(self, *flags: str) -> Browser:
+        browser = await Browser.launch(reactor, *flags)
         self.addCleanup(lambda: Deferred.fromCoroutine(browser.close()))
         return browser
 
@@ -148,6 +150,35 @@ class ChatTests(PageCase):
             await self.say(page, "here")
         for page in pages:
             await self.sees(page, "here", "here")
+        self.no_complaint(*pages)
+
+    async def test_it_works_by_any_host_name_over_http_and_https(self) -> None:
+        folder = Path(self.mktemp()).resolve()
+        folder.mkdir()
+        certificate, key = Authority(folder).issue("server")
+        secure, plain = free_ports(2)
+        bridge = Bridge(
+            *("--amqp-url", self.node.url()),
+            *("--listen", f"tcp:{plain}:interface=127.0.0.1"),
+            *(
+                "--listen",
+                f"ssl:{secure}:privateKey={key}:certKey={certificate}:interface=127.0.0.1",
+            ),
+            port=plain,
+        )
+        self.addCleanup(lambda: in_thread(bridge.close))
+        await in_thread(bridge.start)
+        browser = await self.browser(
+            "--host-resolver-rules=MAP *.example 127.0.0.1", "--ignore-certificate-errors"
+        )
+        pages = [
+            await self.window(browser, url=url)
+            for url in (f"http://chat.example:{plain}/", f"https://chat.example:{secure}/")
+        ]
+        await self.say(pages[0], "by http")
+        await self.sees(pages[1], "by http")
+        await self.say(pages[1], "by https")
+        await self.sees(pages[0], "by http", "by https")
         self.no_complaint(*pages)
 
     async def test_it_loads_nothing_from_elsewhere(self) -> None:
