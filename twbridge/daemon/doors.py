@@ -8,9 +8,10 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolNegotiationFactory
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
+from zope.interface import implementer
 
 from twbridge.daemon import listeners
 from twbridge.dialects.interfaces import IDialect
@@ -142,6 +143,7 @@ class Doors:
         )
 
 
+@implementer(IProtocolNegotiationFactory)
 class _Door(Factory):
     """Listens before it is known where: only a port that listens tells if it is local."""
 
@@ -151,6 +153,10 @@ class _Door(Factory):
     def logPrefix(self) -> str:
         """How Twisted's own lines in the log name it."""
         return "twbridge"
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """Every browser offers a list over TLS (ALPN, RFC 7301) and gives up without an answer."""
+        return [b"http/1.1"]
 
     def buildProtocol(self, addr: IAddress | None) -> Front | None:
         return self.front.buildProtocol(addr) if self.front is not None else None
