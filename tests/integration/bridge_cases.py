@@ -137,6 +137,27 @@ class BridgeCase(BrokerCase):
         return name
 
 
+class BreakableCase(BridgeCase):
+    """Tests on a node of the class's own, which they may kill, freeze and block."""
+
+    @classmethod
+    def own_node(cls) -> Node:
+        node = Node()
+        try:
+            node.start()
+        except BaseException:
+            node.close()
+            raise
+        return node
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        try:
+            super().tearDownClass()
+        finally:
+            cls.node.close()
+
+
 def bind(node: Node, queue: str, exchange: str, key: str) -> None:
     """Bind a queue, as another client."""
     with witness.channel(node.url()) as channel:

@@ -11,9 +11,8 @@ from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.python.failure import Failure
 
 from tests.integration.bridge import Response, in_thread
-from tests.integration.bridge_cases import CHAT_IN, CHAT_OUT, BridgeCase
+from tests.integration.bridge_cases import CHAT_IN, CHAT_OUT, BreakableCase
 from tests.integration.cases import pause
-from tests.integration.rabbitmq import Node
 from tests.integration.websocket import Client, Socket
 
 MEGABYTE = 1024 * 1024
@@ -84,28 +83,11 @@ class Company:
         self.raw = raw
 
 
-class FaultCase(BridgeCase):
-    """Tests on a node and a bridge of the class's own."""
+class FaultCase(BreakableCase):
+    """Clients in company, on a link that is quick to notice and to come back."""
 
     timeout = 90
     toml = f"amqp = {{ timeout = {TIMEOUT}, reconnect_cap = 0.5 }}"
-
-    @classmethod
-    def own_node(cls) -> Node:
-        node = Node()
-        try:
-            node.start()
-        except BaseException:
-            node.close()
-            raise
-        return node
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        try:
-            super().tearDownClass()
-        finally:
-            cls.node.close()
 
     @classmethod
     def amqp_url(cls) -> str:

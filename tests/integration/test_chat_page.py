@@ -12,10 +12,10 @@ from twisted.internet.defer import Deferred
 from tests.certificates import Authority
 from tests.integration import witness
 from tests.integration.bridge import Bridge, in_thread
-from tests.integration.bridge_cases import CHAT, CHAT_IN, CHAT_OUT, BridgeCase
+from tests.integration.bridge_cases import CHAT, CHAT_IN, CHAT_OUT, BreakableCase, BridgeCase
 from tests.integration.chromium import Browser, Page
 from tests.integration.proxy import Way
-from tests.integration.rabbitmq import Node, free_ports
+from tests.integration.rabbitmq import free_ports
 
 TIMEOUT = 2.0
 CONNECTED = "Connected"
@@ -207,25 +207,8 @@ class ChatTests(PageCase):
         self.assertEqual(roles, ["status", "log", "alert"])
 
 
-class AwayTests(PageCase):
+class AwayTests(PageCase, BreakableCase):
     """The broker or the bridge goes away, and comes back."""
-
-    @classmethod
-    def own_node(cls) -> Node:
-        node = Node()
-        try:
-            node.start()
-        except BaseException:
-            node.close()
-            raise
-        return node
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        try:
-            super().tearDownClass()
-        finally:
-            cls.node.close()
 
     async def test_the_broker_killed_and_restarted_between_two_windows(self) -> None:
         browser = await self.browser()

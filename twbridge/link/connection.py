@@ -3,7 +3,7 @@
 What is used of txAMQP: the life cycle and the login of ``AMQClient``, the callbacks of
 ``TwistedDelegate``, the generated channel methods. What is replaced: encoding and decoding,
 consumer queues, heartbeat timers and back-pressure (docs/txamqp.md says why, trap by trap).
-This module, ``channel.py`` and ``spec.py`` are the only importers of txAMQP.
+Only modules of this package import txAMQP.
 """
 
 from __future__ import annotations
