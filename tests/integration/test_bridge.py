@@ -10,10 +10,11 @@ from typing import Any
 from twisted.internet.defer import Deferred, gatherResults
 
 from tests.integration import witness
+from tests.integration.bare_socket import BareSocket
 from tests.integration.bridge import in_thread
 from tests.integration.bridge_cases import CHAT, CHAT_IN, CHAT_OUT, BridgeCase
 from tests.integration.proxy import Way
-from tests.integration.websocket import BareSocket, Client
+from tests.integration.websocket import Client
 
 TEXT, BYTES = "text/plain; charset=utf-8", "application/octet-stream"
 BODIES: dict[str, str | bytes] = {

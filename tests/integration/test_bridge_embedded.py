@@ -9,10 +9,10 @@ from typing import Any
 from twisted.trial.unittest import TestCase
 
 from tests.integration import witness
+from tests.integration.bare_socket import BareSocket
 from tests.integration.bridge import Bridge, in_thread
 from tests.integration.bridge_cases import CHAT, CHAT_IN, CHAT_OUT, BridgeCase, blameless
 from tests.integration.rabbitmq import free_ports
-from tests.integration.websocket import BareSocket
 
 
 class EmbeddedTests(BridgeCase):

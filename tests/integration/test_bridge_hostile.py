@@ -7,11 +7,12 @@ import uuid
 from typing import Any
 
 from tests.integration import witness
+from tests.integration.bare_socket import BareSocket
 from tests.integration.bridge import in_thread
 from tests.integration.bridge_cases import CHAT, CHAT_IN, CHAT_OUT, BridgeCase
 from tests.integration.cases import outcomes
 from tests.integration.rabbitmq import Node
-from tests.integration.websocket import JSON, BareSocket, Client
+from tests.integration.websocket import JSON, Client
 
 MEGABYTE = 1024 * 1024
 

@@ -12,15 +12,12 @@
     answer = await client.publish("/topic/chat.a", {"any": "JSON"})
     frame = await client.message()
 
-Both speak through Autobahn's client. :class:`BareSocket` is a blocking socket, for frames that
-must be byte exact and for clients that do not read.
+Both speak through Autobahn's client; ``bare_socket.py`` has one without a library.
 """
 
 from __future__ import annotations
 
 import json
-import socket as sockets
-import struct
 from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any, Generic, TypeVar, cast
@@ -32,9 +29,9 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.python.failure import Failure
 
-from tests.fake_sockets import Closed, client_frame, upgrade
+from tests.fake_sockets import Closed
 
-__all__ = ["BareSocket", "Client", "Closed", "Inbox", "Silence", "Socket"]
+__all__ = ["Client", "Closed", "Inbox", "Silence", "Socket"]
 
 SECONDS = 10.0
 JSON = "v1.twbridge.json"
@@ -292,71 +289,3 @@ class Client:
         self.messages.end(error)
         self.frames.end(error)
         self._answers.end(error)
-
-
-class BareSocket:
-    """A blocking TCP socket with the handshake done; what it sends and gets is bytes.
-
-    Args:
-        url: ``ws://host:port/path``.
-        protocol: the subprotocol to ask for.
-        buffer: of the kernel for what is not read yet, in bytes.
-    """
-
-    def __init__(self, url: str, protocol: str | None = None, buffer: int | None = None) -> None:
-        parts = urlsplit(url)
-        self.socket = sockets.socket()
-        self.socket.settimeout(SECONDS)
-        if buffer is not None:
-            self.socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, buffer)
-        self._received = b""
-        try:
-            self.socket.connect((parts.hostname, parts.port))
-            self.socket.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
-            host = f"{parts.hostname}:{parts.port}"
-            asked = upgrade(parts.path, Host=host, Sec_WebSocket_Protocol=protocol)
-            self.socket.sendall(asked)
-            while b"\r\n\r\n" not in self._received:
-                self._fill()
-        except BaseException:
-            self.socket.close()
-            raise
-        self.head, _, self._received = self._received.partition(b"\r\n\r\n")
-        assert self.head.startswith(b"HTTP/1.1 101 "), self.head
-
-    def _fill(self) -> None:
-        data = self.socket.recv(1 << 20)
-        if not data:
-            raise Silence(f"the server closed the socket; unread: {self._received[:200]!r}")
-        self._received += data
-
-    def exactly(self, count: int) -> bytes:
-        """The next bytes."""
-        while len(self._received) < count:
-            self._fill()
-        taken, self._received = self._received[:count], self._received[count:]
-        return taken
-
-    def send(self, opcode: int, payload: bytes = b"", *, fin: bool = True) -> None:
-        """Send a frame."""
-        self.socket.sendall(client_frame(opcode, payload, fin=fin))
-
-    def frame(self) -> tuple[int, bytes]:
-        """The next frame: its first byte (fin, reserved bits and opcode) and its payload."""
-        first, size = self.exactly(2)
-        if size == 126:
-            (size,) = struct.unpack("!H", self.exactly(2))
-        elif size == 127:
-            (size,) = struct.unpack("!Q", self.exactly(8))
-        return first, self.exactly(size)
-
-    def close_frame(self) -> Closed:
-        """Read over everything up to the server's close frame."""
-        while True:
-            first, payload = self.frame()
-            if first == 0x88:
-                return Closed(struct.unpack("!H", payload[:2])[0], payload[2:].decode())
-
-    def close(self) -> None:
-        """Close the socket, without a closing handshake."""
-        self.socket.close()
