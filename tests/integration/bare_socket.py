@@ -1,4 +1,4 @@
-"""A WebSocket on a blocking socket, for frames that must be byte exact and for who does not read."""
+"""A WebSocket on a blocking socket: frames that must be byte exact, clients that do not read."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import socket as sockets
 import struct
 from urllib.parse import urlsplit
 
+from tests.fake_sockets import Closed, client_frame, upgrade
 from tests.integration.websocket import SECONDS, Silence
-from tests.sockets import Closed, client_frame, upgrade
 
 
 class BareSocket:
