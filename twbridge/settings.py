@@ -190,7 +190,12 @@ class Exchange(Section):
 
 
 class Allow(Section):
-    """A right of clients. With no rule at all, loopback listeners allow all, others nothing."""
+    """A right of clients.
+
+    With no rule at all, loopback listeners allow everything to clients that call the bridge by a
+    name of this machine (`localhost`, `127.0.0.1`) and through no proxy; nobody else is allowed
+    anything.
+    """
 
     operation: Literal["subscribe", "publish"]
     """What is allowed."""

@@ -165,6 +165,14 @@ class ChatTests(PageCase):
                 f"ssl:{secure}:privateKey={key}:certKey={certificate}:interface=127.0.0.1",
             ),
             port=plain,
+            toml="""
+                [[allow]]
+                operation = "subscribe"
+                destination = "/exchange/twbridge.chat/#"
+                [[allow]]
+                operation = "publish"
+                destination = "/exchange/twbridge.chat/chat"
+            """,
         )
         self.addCleanup(lambda: in_thread(bridge.close))
         await in_thread(bridge.start)

@@ -164,13 +164,23 @@ class AllowListTests(WebSocketTestCase):
             self.assertEqual(self.status(self.ask(upgrade(Origin=origin))), 403, origin)
 
     def test_a_client_behind_a_proxy_is_not_local(self) -> None:
-        self.ask(upgrade(), "127.0.0.1")
+        here = {"Host": "localhost:8080"}
+        self.ask(upgrade(**here), "127.0.0.1")
         self.assertTrue(self.session.peer.loopback)
-        self.ask(upgrade(X_Forwarded_For="198.51.100.7"), "127.0.0.1")
+        self.ask(upgrade(X_Forwarded_For="198.51.100.7", **here), "127.0.0.1")
         self.assertFalse(self.session.peer.loopback)
-        self.ask(upgrade(X_Forwarded_For="198.51.100.7"), "10.0.0.1")
+        self.ask(upgrade(X_Forwarded_For="198.51.100.7", **here), "10.0.0.1")
         self.assertFalse(self.session.peer.loopback)
         self.assertEqual(self.session.peer.address, "198.51.100.7")
+
+    def test_only_by_a_name_of_this_machine_is_a_client_local(self) -> None:
+        """DNS rebinding: a stranger's page that calls us by the stranger's name."""
+        for host in ("localhost", "LOCALHOST:80", "a.localhost", "127.0.0.1:8080", "[::1]:8080"):
+            self.ask(upgrade(Host=host), "127.0.0.1")
+            self.assertTrue(self.session.peer.loopback, host)
+        for host in ("evil.example", "localhost.evil.example", "10.0.0.1", "127.0.0.1.nip.io"):
+            self.ask(upgrade(Host=host), "127.0.0.1")
+            self.assertFalse(self.session.peer.loopback, host)
 
     def test_the_address_is_a_string(self) -> None:
         self.ask(upgrade())

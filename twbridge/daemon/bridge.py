@@ -133,8 +133,8 @@ class Bridge:
         _log.info("The broker is {broker}", broker=str(self.link.parameters))
         if not self.settings.allow:
             _log.info(
-                "There are no [[allow]] rules: everything is allowed on loopback listeners, "
-                "nothing elsewhere"
+                "There are no [[allow]] rules: everything is allowed on loopback listeners, to who "
+                "calls them localhost; nothing elsewhere"
             )
         self._declare()
         self.link.on_ready(partial(self._tell, channels.READY))

@@ -133,7 +133,7 @@ class BridgeFactory(WebSocketServerFactory):
         self._origins.check(head.one("origin"), client)
         dialect = self._choose(head.items("sec-websocket-protocol"))
         # One that comes through a proxy is not here, wherever the proxy is.
-        loopback = self._listener.loopback and not client.forwarded
+        loopback = self._listener.loopback and client.local
         peer = Peer(None, loopback, client.address)
         opening = Opening(peer, dialect.codec(route), dialect.subprotocol)
         return self._kind(self, opening, lease)

@@ -75,6 +75,22 @@ class Client:
     secure: bool
     host: str
 
+    @property
+    def local(self) -> bool:
+        """It came by no proxy, and calls us by a name that always means its own machine.
+
+        Any other name may be a stranger's, whose page has led a browser here (DNS rebinding):
+        its origin is the same as ours, and its requests come from this machine.
+        """
+        if self.forwarded:
+            return False
+        parts = _split(f"http://{self.host or 'localhost'}")
+        name = (parts and parts.hostname or "").rstrip(".")
+        address = address_of(name)
+        if address is not None:
+            return address.is_loopback
+        return name == "localhost" or name.endswith(".localhost")
+
 
 def networks(texts: Iterable[str]) -> tuple[IPNetwork, ...]:
     """Reads addresses and networks, ``10.0.0.0/8`` or ``::1``.
