@@ -16,8 +16,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.integration.bare_socket import BareSocket
 from tests.integration.bridge import Bridge
-from tests.integration.websocket import BareSocket
 
 UNIT = Path(__file__).parent.parent / "deploy" / "twbridge@.service"
 STRICT = {"PYTHONWARNINGS": "error"}

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.integration.bare_socket import BareSocket
 from tests.integration.bridge import Bridge
-from tests.integration.websocket import BareSocket
 
 ROOT = Path(__file__).parent.parent.parent
 PLUGIN = ROOT / "examples" / "plugin"

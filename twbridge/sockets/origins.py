@@ -85,7 +85,7 @@ class Client:
         if self.forwarded:
             return False
         parts = _split(f"http://{self.host or 'localhost'}")
-        name = (parts and parts.hostname or "").rstrip(".")
+        name = ((parts and parts.hostname) or "").rstrip(".")
         address = address_of(name)
         if address is not None:
             return address.is_loopback
