@@ -18,6 +18,14 @@ from tests.integration.proxy import Way
 from tests.integration.rabbitmq import free_ports
 
 TIMEOUT = 2.0
+ALLOW_CHAT = f"""
+    [[allow]]
+    operation = "publish"
+    destination = "{CHAT_IN}"
+    [[allow]]
+    operation = "subscribe"
+    destination = "{CHAT_OUT}"
+"""
 CONNECTED = "Connected"
 BROKER_AWAY = "The message broker is away, waiting for it…"
 SERVER_AWAY = "The server is away, trying again…"
@@ -188,6 +196,11 @@ class ChatTests(PageCase):
         await self.say(pages[1], "by https")
         await self.sees(pages[0], "by http", "by https")
         self.no_complaint(*pages)
+
+    async def test_without_rules_a_foreign_name_for_this_machine_may_not_chat(self) -> None:
+        browser = await self.browser("--host-resolver-rules=MAP *.example 127.0.0.1")
+        page = await browser.open(self.bridge.page("rebound.example"))
+        await self.status(page, "You may not chat here.")
 
     async def test_it_loads_nothing_from_elsewhere(self) -> None:
         page = await self.window(await self.browser())
