@@ -125,7 +125,7 @@ class NotReady(LinkError):
 
     @property
     def public(self) -> str:
-        return "The message broker is not reachable at the moment; nothing was published."
+        return "The message broker is not reachable at the moment."
 
 
 class Nacked(LinkError):

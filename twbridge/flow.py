@@ -34,7 +34,8 @@ class Outbox:
 
     Args:
         transport: where the frames go.
-        limit: how many bytes may wait. A frame that makes it more is the overflow.
+        limit: how many bytes may wait. A frame that makes it more is the overflow, unless
+            nothing else waits: a client is not slow because one message is large.
         on_overflow: called without arguments.
     """
 
@@ -59,7 +60,7 @@ class Outbox:
             self._keep(frame)
 
     def _keep(self, frame: bytes) -> None:
-        if self.queued + len(frame) > self._limit:
+        if self.queued and self.queued + len(frame) > self._limit:
             self.close()
             self._on_overflow()
             return

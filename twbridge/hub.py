@@ -40,8 +40,8 @@ BUILT_IN = {
 }
 _MATCHED_HERE = frozenset(BUILT_IN.values())
 
-#: The time that a match takes grows with the "#" of a pattern, and clients choose patterns.
-MAX_HASHES = 8
+#: The time that a match takes grows with the words of a pattern, and clients choose patterns.
+MAX_HASHES, MAX_WORDS = 8, 32
 
 
 class Hub:
@@ -113,8 +113,12 @@ class Hub:
             return fail(BadDestination(f"{destination} is no exchange and no topic."))
         shared = name[1] is None
         kind = self._types[destination.exchange] if shared else "fanout"
-        if kind == "topic" and words(destination.key).count("#") > MAX_HASHES:
-            return fail(BadDestination(f"A pattern has at most {MAX_HASHES} words #."))
+        if kind == "topic":
+            wanted = words(destination.key)
+            if wanted.count("#") > MAX_HASHES:
+                return fail(BadDestination(f"A pattern has at most {MAX_HASHES} words #."))
+            if len(wanted) > MAX_WORDS and not {"*", "#"}.isdisjoint(wanted):
+                return fail(BadDestination(f"A pattern has at most {MAX_WORDS} words."))
         source = self._sources.get(name)
         if source is None:
             fanout = Fanout(kind, self._on_delivery)

@@ -113,6 +113,8 @@ class Limits:
     #: The longest properties and headers, encoded, in bytes. They must fit into an AMQP frame.
     headers: int = 32 << 10
     subscriptions: int = 128
+    #: Words "#" with words behind, in all patterns of a session: they cost time to match.
+    inner_hashes: int = 8
     #: Publishes without an answer; past it the socket is not read.
     publishes: int = 100
     #: Frames in a row that make no sense; with this many the session is closed (1008).

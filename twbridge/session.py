@@ -34,6 +34,7 @@ from twbridge.errors import (
 from twbridge.policy import Peer
 from twbridge.ports import UP, Services, Transport
 from twbridge.screening import screen
+from twbridge.topics import inner_hashes
 
 __all__ = ["Input", "Session", "State"]
 
@@ -262,6 +263,7 @@ class Session:
         limit = self._services.limits.subscriptions
         if len(self._subscriptions) >= limit:
             raise TooMany(f"A session has at most {limit} subscriptions.")
+        self._bound_patterns(destination)
         self._services.policy.check("subscribe", destination, self.peer)
         waiting = self._services.hub.subscribe(destination, self, patient=command.patient)
         self._subscriptions[destination] = waiting
@@ -271,6 +273,14 @@ class Session:
             callbackArgs=(command.id, destination),
             errbackArgs=(command.id, destination),
         )
+
+    def _bound_patterns(self, destination: Destination) -> None:
+        hashes = inner_hashes(destination.key)
+        if hashes:
+            hashes += sum(inner_hashes(each.key) for each in self._subscriptions)
+            limit = self._services.limits.inner_hashes
+            if hashes > limit:
+                raise TooMany(f"The patterns of a session have at most {limit} words # within.")
 
     def _subscribed(self, _result: None, identity: Id, destination: Destination) -> None:
         self._subscriptions[destination] = destination

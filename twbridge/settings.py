@@ -51,6 +51,13 @@ def _is_live(text: str) -> str:
     return text
 
 
+def _is_published_to(text: str) -> str:
+    destination = destinations.parse(_is_destination(text))
+    if not destination.live and destination.kind not in ("queue", "amq-queue"):
+        raise ValueError("must be an /exchange/..., /topic/... or /queue/... destination")
+    return text
+
+
 def _is_path(text: str) -> str:
     if not re.fullmatch(r"(/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+", text):
         raise ValueError("must be a path like /ws")
@@ -115,7 +122,7 @@ class Amqp(Section):
     url_file: Path | None = None
     """File that holds the URL, a secret that a service manager hands over for example."""
     timeout: PositiveFloat = 10.0
-    """Seconds that a publish waits for the broker to be there, and again for its confirm."""
+    """Seconds in which a publish must be confirmed, its waiting for the broker included."""
     reconnect_cap: PositiveFloat = 4.0
     """Longest pause, in seconds, between two tries to connect; the pauses grow up to it."""
     connection_attempts: PositiveInt | None = None
@@ -166,7 +173,7 @@ class Route(Section):
 
     path: Annotated[str, AfterValidator(_is_path)] = "/ws"
     """Path of the URL."""
-    publish: Annotated[str, AfterValidator(_is_destination)] = f"/exchange/{CHAT_EXCHANGE}/chat"
+    publish: Annotated[str, AfterValidator(_is_published_to)] = f"/exchange/{CHAT_EXCHANGE}/chat"
     """Destination that every frame is published to."""
     subscribe: Annotated[str, AfterValidator(_is_live)] = f"/exchange/{CHAT_EXCHANGE}/#"
     """Destination whose messages every client gets."""

@@ -18,6 +18,11 @@ MAX_STEPS = 10_000
 _Value = TypeVar("_Value")
 
 
+def inner_hashes(pattern: str) -> int:
+    """How many words of a pattern are a ``#`` with words behind: what costs time to match."""
+    return words(pattern)[:-1].count("#")
+
+
 def words(key: str) -> list[str]:
     """The words of a routing key or a pattern; none in the empty one."""
     return key.split(".") if key else []
@@ -188,25 +193,36 @@ class Trie(Generic[_Value]):
     def match(self, key: str) -> list[_Value]:
         """The values of all patterns that match ``key``, each once, in no particular order."""
         # Nodes that may still go on, each once: dicts as ordered sets. The flag says that the
-        # node was reached over a "#", which takes any further word.
+        # node was reached over a "#", which takes any further word. One that ends with that "#"
+        # is done: no further word changes it, and none costs time for it.
+        done: dict[_Node[_Value], None] = {}
         active: dict[_Node[_Value], bool] = {}
-        _enter(active, self._root, False)
+        _enter(active, done, self._root, False)
         for word in words(key):
             after: dict[_Node[_Value], bool] = {}
             for node, hashed in active.items():
                 if hashed:
-                    _enter(after, node, True)
+                    _enter(after, done, node, True)
                 if (child := node.children.get("*")) is not None:
-                    _enter(after, child, False)
+                    _enter(after, done, child, False)
                 if word not in ("*", "#") and (child := node.children.get(word)) is not None:
-                    _enter(after, child, False)
+                    _enter(after, done, child, False)
             active = after
-        return [node.value for node in active if node.value is not None]
+        found = done | dict.fromkeys(active)
+        return [node.value for node in found if node.value is not None]
 
 
-def _enter(active: dict[_Node[_Value], bool], node: _Node[_Value], hashed: bool) -> None:
+def _enter(
+    active: dict[_Node[_Value], bool],
+    done: dict[_Node[_Value], None],
+    node: _Node[_Value],
+    hashed: bool,
+) -> None:
     active[node] = hashed
     child = node.children.get("#")
     while child is not None and child not in active:
-        active[child] = True
+        if child.children:
+            active[child] = True
+        if child.value is not None and not child.children:
+            done[child] = None
         child = child.children.get("#")

@@ -118,10 +118,16 @@ class Consumer:
         binding = self._bindings.pop(_name(exchange, key, arguments), None)
         if binding is None or self._side is None:
             return succeed(None)
+        return self._unbind(binding, self._side)
+
+    def _unbind(self, binding: Binding, side: SideChannel) -> Deferred[None]:
         queue = self.queue_name
-        done = self._side.ask(
+        done = side.ask(
             lambda ch: ch.queue_unbind(
-                queue=queue, exchange=exchange, routing_key=key, arguments=binding.arguments
+                queue=queue,
+                exchange=binding.exchange,
+                routing_key=binding.key,
+                arguments=binding.arguments,
             )
         )
         return done.addCallbacks(lambda _: None, _trap_closed)
@@ -158,7 +164,11 @@ class Consumer:
         try:
             await self._establish(connection, side)
         except ChannelClosed as error:
+            channel = self._channel
             self._finish(error)
+            if channel is not None:
+                # A binding was refused, on another channel: the queue must not stay.
+                channel.close("it was refused")
         except EncodeError as error:
             channel = self._channel
             self._settle(Failure(error))
@@ -213,12 +223,14 @@ class Consumer:
             )
         )
         return done.addCallbacks(
-            lambda _: self._bound(binding), self._not_bound, errbackArgs=(name, binding)
+            lambda _: self._bound(name, binding), self._not_bound, errbackArgs=(name, binding)
         )
 
-    def _bound(self, binding: Binding) -> None:
+    def _bound(self, name: Any, binding: Binding) -> None:
         binding.bound = True
         binding.settle(None)
+        if self._bindings.get(name) is None and self._side is not None:
+            self._unbind(binding, self._side)  # nobody waited so long
 
     def _not_bound(self, failure: Failure, name: Any, binding: Binding) -> Failure | None:
         if failure.check(ConnectionClosed):

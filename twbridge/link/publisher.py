@@ -147,6 +147,8 @@ class Publisher:
     def expire(self) -> None:
         """Fail what is past its deadline. Called now and then, not for each message."""
         now = self._seconds()
+        if len(self._lanes) > self._channels:
+            self._evict()  # a burst has left more than there were idle ones to close
         # Copies: who is told may publish again, or close.
         for lane in list(self._lanes.values()):
             for message in list(lane.unconfirmed.values()):
@@ -184,15 +186,14 @@ class Publisher:
             self._lanes.move_to_end(exchange)
         return lane
 
-    def _evict(self, new: Lane) -> None:
-        """Close the idle lane that was used least recently, if there is one."""
-        oldest = next(
-            (each for each in self._lanes.values() if each.idle and each is not new), None
-        )
-        if oldest is not None:
-            del self._lanes[oldest.exchange]
-            if oldest.channel is not None:
-                oldest.channel.close("idle")
+    def _evict(self, new: Lane | None = None) -> None:
+        """Close idle lanes, those used least recently first, until there are few enough."""
+        over = len(self._lanes) - self._channels
+        idle = [each for each in self._lanes.values() if each.idle and each is not new]
+        for lane in idle[: max(over, 0)]:
+            del self._lanes[lane.exchange]
+            if lane.channel is not None:
+                lane.channel.close("idle")
 
     def _open(self, lane: Lane) -> None:
         connection = self._connection
@@ -319,7 +320,8 @@ class Publisher:
         key, message_id = content.method.routing_key, content.properties.get("message_id")
         for message in lane.unconfirmed.values():
             if (
-                message.returned is None
+                message.mandatory
+                and message.returned is None
                 and message.routing_key == key
                 and message.message_id == message_id
             ):

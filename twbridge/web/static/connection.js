@@ -107,6 +107,7 @@ export class Connection extends EventTarget {
         break;
       case "unsubscribed":
         this.#subscribed = false;
+        this.#change("broker-away");
         setTimeout(() => this.#subscribe(), FIRST_DELAY);
         break;
       case "published":
