@@ -65,6 +65,21 @@ class EmbeddedTests(SynchronousTestCase):
             self.assertTrue(consumer.ack(delivery.delivery_tag))
         self.assertEqual(deliveries, [])
 
+    def test_a_binding_refused_after_a_reconnect_leaves_no_queue_behind(self) -> None:
+        """Without its consumer it would fill for ever."""
+        self.result(self.link.declare(Exchange("gone", durable=False)))
+        ends: list[Any] = []
+        consumer = self.result(self.link.consume(Queue(), print, on_end=ends.append))
+        self.result(consumer.bind("amq.topic", "#"))
+        self.result(consumer.bind("gone", "#"))
+        self.link._exchanges.clear()  # somebody else's exchange
+        self.network.broker.vhost.delete_exchange("gone")
+        self.network.broker.close_connections("restart")
+        self.network.advance(10)
+        self.assertEqual(self.link.state, "ready")
+        self.assertEqual([error.reply_code for error in ends], [404])
+        self.assertEqual(list(self.network.broker.vhost.queues), [])
+
     def test_what_nobody_takes_is_unroutable_when_mandatory(self) -> None:
         returned: list[Any] = []
         self.link.on_return(returned.append)

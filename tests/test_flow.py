@@ -79,6 +79,14 @@ class OutboxTests(SynchronousTestCase):
         outbox.send(b"late")
         self.assertEqual(socket.written, [])
 
+    def test_one_frame_may_be_larger_than_the_limit(self) -> None:
+        outbox, socket, told = self.make(limit=10)
+        outbox.pauseProducing()
+        outbox.send(b"x" * 11)
+        self.assertEqual((outbox.queued, told), (11, []))
+        outbox.send(b"y")
+        self.assertEqual((outbox.queued, told), (0, ["overflow"]))
+
     def test_after_the_end_nothing_is_written(self) -> None:
         outbox, socket, told = self.make()
         outbox.pauseProducing()

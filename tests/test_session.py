@@ -164,6 +164,15 @@ class SubscribingTests(SessionCase):
         self.say(self.session, "subscribe", id="s", destination="/topic/d")
         self.assertIn("3", self.refused("too_many"))
 
+    def test_costly_patterns_are_limited_for_the_whole_session(self) -> None:
+        self.say(self.session, "subscribe", destination="/topic/%23.a.%23.b.%23.c.%23.d.%23.e.%23")
+        self.told()
+        self.say(self.session, "subscribe", id="s", destination="/topic/%23.a.%23.b.%23.c.%23.d")
+        self.assertIn("8", self.refused("too_many"))
+        self.say(self.session, "subscribe", destination="/topic/a.%23")
+        self.say(self.session, "subscribe", destination="/topic/%23.a.%23.b.%23.c")
+        self.assertEqual([each["op"] for each in self.told()], ["subscribed", "subscribed"])
+
     def test_the_policy_decides(self) -> None:
         self.say(self.session, "subscribe", id="s", destination="/exchange/y/a")
         self.refused("forbidden")

@@ -169,6 +169,16 @@ class ReturnTests(PublisherCase):
         self.failed(two, Unroutable)
         self.assertIsNone(self.successResultOf(three))
 
+    def test_a_return_is_of_a_mandatory_message_only(self) -> None:
+        """Clients choose message ids: equal ones must not hide that a message is lost."""
+        same = {"message_id": "same"}
+        [plain] = self.publish(self.mandatory_link, b"1", properties=same)
+        [wanted] = self.send(b"2", **same)
+        self.publishing.give_back(self.publishing.published[-1])
+        self.publishing.ack(self.channel, 3, multiple=True)
+        self.assertIsNone(self.successResultOf(plain))
+        self.failed(wanted, Unroutable)
+
     def test_equal_messages_may_all_be_returned_before_the_first_ack(self) -> None:
         one, two, three = self.send(b"1", b"2", b"3", message_id="same")
         for sent in self.publishing.published[-3:-1]:

@@ -255,6 +255,16 @@ class LaneTests(PublisherCase):
         self.publishing.ack(self.publishing.published[-1].channel, 1)
         self.assertIsNone(self.successResultOf(on_b))
 
+    def test_after_a_burst_to_many_exchanges_few_channels_stay(self) -> None:
+        link = self.link(channels=3)
+        for number in range(20):
+            self.publish(link, b"x", exchange=f"e{number}")
+        self.assertEqual(self.closed(), [])
+        for each in self.publishing.published:
+            self.publishing.ack(each.channel, 1)
+        self.pass_time(1)
+        self.assertEqual(len(self.closed()), 17)
+
     def test_many_exchanges_one_after_another_leave_few_channels(self) -> None:
         self.broker.confirming = True
         link = self.link(channels=3)

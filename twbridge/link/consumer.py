@@ -164,10 +164,13 @@ class Consumer:
         try:
             await self._establish(connection, side)
         except ChannelClosed as error:
-            channel = self._channel
+            channel, queue = self._channel, self.queue_name
             self._finish(error)
-            if channel is not None:
-                # A binding was refused, on another channel: the queue must not stay.
+            if channel is not None and not channel.closed:
+                # A binding was refused, on another channel. Our own queue must not stay: it
+                # never had the consumer with whose end it would go.
+                if queue and self.queue.exclusive:
+                    channel.queue_delete(queue=queue, nowait=True)
                 channel.close("it was refused")
         except EncodeError as error:
             channel = self._channel
