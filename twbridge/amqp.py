@@ -35,7 +35,7 @@ from twbridge.link.endpoints import check, endpoint
 from twbridge.link.line import Line, Retry
 from twbridge.link.publisher import Publisher
 from twbridge.link.sidechannel import SideChannel
-from twbridge.link.states import LinkState, Listeners, link_states
+from twbridge.link.states import Away, LinkState, Listeners, link_states
 from twbridge.link.topology import Exchange, Queue
 from twbridge.link.uri import Parameters, parse
 from twbridge.wire import Content, Delivery
@@ -124,6 +124,7 @@ class Link:
             app_id=self.options.app_id,
             on_pressure=self._pressure,
             on_return=self._return,
+            why=lambda: self.state_description,
         )
         self._exchanges: dict[str, Exchange] = {}
         self._sides: dict[Line, SideChannel] = {}
@@ -131,6 +132,7 @@ class Link:
         self._consuming: dict[Line, list[Consumer]] = {self._line("consume"): []}
         self._up: set[Line] = set()
         self._block_reason: str | None = None
+        self._away = Away(str(parameters))
         self._stopping: list[Deferred[None]] = []
         self._ticks = LoopingCall(self._expire)
         self._ticks.clock = reactor
@@ -336,6 +338,7 @@ class Link:
             no_ack=no_ack,
             prefetch=prefetch,
             timeout=self.options.timeout,
+            why=lambda: self.state_description,
         )
         consumer.on_gone = self._consuming[line].remove
         self._consuming[line].append(consumer)
@@ -414,13 +417,12 @@ class Link:
         for consumer in late:  # asked for while the line was being prepared
             started = Deferred.fromCoroutine(consumer.establish(connection, self._sides[line]))
             started.addErrback(lambda failure: failure.trap(ConnectionClosed))
-        _log.info("{name}: connected to {broker}", name=line.name, broker=str(self.parameters))
         self._look()
 
     def line_down(self, line: Line, error: Exception) -> None:
         """Any line down: not ready."""
         self._gone(line)
-        _log.warn("{name}: {error}", name=line.name, error=str(error))
+        self._away.failed(str(error), self._clock.seconds())
         self._machine.down(error)
 
     def line_given_up(self, line: Line, error: Exception) -> None:
@@ -453,6 +455,7 @@ class Link:
                 words = f"the broker takes no messages: {self._block_reason}"
                 self._machine.blocked(NotReady(words))
             else:
+                self._away.ended(self._clock.seconds())
                 self._machine.up()
 
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, SecretStr
 
 from twbridge import __version__
 from twbridge.daemon import layers, loading
-from twbridge.daemon.layers import Key
+from twbridge.daemon.layers import Location
 from twbridge.daemon.loading import Loaded, Mistakes
 from twbridge.errors import SettingsError
 from twbridge.settings import Settings
@@ -43,8 +43,12 @@ def main() -> None:
 @main.command()
 @click.argument("file", type=click.Path(dir_okay=False))
 def check(file: str) -> None:
-    """Say OK, or every mistake in FILE (exit code 1). The environment is left out."""
-    _load(layers.Layer(), {}, file)
+    """Say OK, or every mistake in FILE (exit code 1). The environment is left out.
+
+    What is no mistake but hardly meant is a line on stderr before the OK.
+    """
+    for line in loading.warnings(_load(layers.Layer(), {}, file).settings):
+        click.echo(f"twbridge: {line}", err=True)
     click.echo("OK")
 
 
@@ -68,34 +72,35 @@ def _load(flags: layers.Layer, environ: dict[str, str], file: str | None) -> Loa
 
 
 def written(loaded: Loaded) -> Iterator[str]:
-    """The settings as lines of TOML; keys without a value are comments."""
+    """The settings as lines of TOML; keys without a value are comments, and so are warnings."""
+    if not loaded.has_broker:
+        yield "# no broker is named: twistd would refuse to start"
+    for line in loading.warnings(loaded.settings):
+        yield f"# {line}"
     for section in Settings.model_fields:
         value = getattr(loaded.settings, section)
         tables = value if isinstance(value, tuple) else [value]
         heading = f"[[{section}]]" if isinstance(value, tuple) else f"[{section}]"
         if not tables:
             yield f"# {heading}: none\n"
-        for table in tables:
+        for index, table in enumerate(tables):
             yield heading
-            yield from _table(section, table, loaded)
+            location = (section, index) if isinstance(value, tuple) else (section,)
+            yield from _table(location, table, loaded)
             yield ""
 
 
-def _table(section: str, table: BaseModel, loaded: Loaded) -> Iterator[str]:
+def _table(location: Location, table: BaseModel, loaded: Loaded) -> Iterator[str]:
     for name in type(table).model_fields:
         value = getattr(table, name)
-        place = _place((section, name), loaded)
+        source = loaded.places.get((*location, name))
+        place = f"  # {source}" if source else ""
         if value is None:
             yield f"# {name}: not set"
         elif isinstance(value, SecretStr):
             yield f"{name} = {_toml(masked(loaded.settings))}{place}"
         else:
             yield f"{name} = {_toml(value)}{place}"
-
-
-def _place(key: Key, loaded: Loaded) -> str:
-    place = loaded.places.get(key) or loaded.places.get(key[:1])
-    return f"  # {place}" if place else ""
 
 
 def masked(settings: Settings) -> str:

@@ -187,7 +187,7 @@ class ProtocolClosed(LinkError):
     """
 
     def __init__(self, reply_code: int, reply_text: str) -> None:
-        super().__init__(f"{reply_code} {reply_text}")
+        super().__init__(f"{reply_code} {reply_text}" if reply_code else reply_text)
         self.reply_code = reply_code
         self.reply_text = reply_text
 

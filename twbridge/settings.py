@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,11 +16,13 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PositiveFloat,
     PositiveInt,
     SecretStr,
+    StrictBool,
     model_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
@@ -107,6 +108,12 @@ def _accepted(check: Any, texts: tuple[str, ...]) -> tuple[str, ...]:
     return texts
 
 
+def _is_not_empty(given: Any) -> Any:
+    if given == "":
+        raise ValueError("must not be empty")
+    return given
+
+
 class Section(BaseModel):
     """A table: immutable, and a key that it does not know is a mistake."""
 
@@ -116,10 +123,10 @@ class Section(BaseModel):
 class Amqp(Section):
     """The link to the broker."""
 
-    url: SecretStr | None = None
+    url: Annotated[SecretStr | None, BeforeValidator(_is_not_empty)] = None
     """`amqp://` or `amqps://` URL of the broker, or of the nodes of one cluster. Holds the
     password: never logged nor printed."""
-    url_file: Path | None = None
+    url_file: Annotated[Path | None, BeforeValidator(_is_not_empty)] = None
     """File that holds the URL, a secret that a service manager hands over for example."""
     timeout: PositiveFloat = 10.0
     """Seconds in which a publish must be confirmed, its waiting for the broker included."""
@@ -132,7 +139,7 @@ class Amqp(Section):
     none."""
     window: PositiveInt = 1000
     """Messages without a confirm yet; past it, the sockets that publish are not read."""
-    confirmations: bool = True
+    confirmations: StrictBool = True
     """Wait for the broker's confirms. Without them "published" only means "sent"."""
 
     def parameters(self) -> uri.Parameters | None:
@@ -148,12 +155,11 @@ class Amqp(Section):
             except (OSError, UnicodeError) as error:
                 reason = getattr(error, "strerror", None) or "it is not UTF-8"
                 raise SettingsError(f"can't be read: {reason}: {self.url_file}") from None
+            if not text.strip():
+                raise SettingsError(f"the file is empty: {self.url_file}")
         if text is None:
             return None
-        parameters = uri.parse(text.strip())
-        if parameters.heartbeat != uri.DEFAULT_HEARTBEAT:
-            return parameters
-        return replace(parameters, heartbeat=self.heartbeat)
+        return uri.parse(text.strip(), heartbeat=self.heartbeat)
 
 
 class Listen(Section):
@@ -190,7 +196,7 @@ class Exchange(Section):
     """Its name."""
     type: Annotated[str, AfterValidator(_is_exchange_type)] = "topic"
     """`topic`, `fanout`, `direct`, `headers`, or one of a plugin (`x-...`)."""
-    durable: bool = True
+    durable: StrictBool = True
     """Whether it survives a restart of the broker."""
     arguments: dict[str, Any] = {}
     """Further arguments of the declaration."""
@@ -240,14 +246,14 @@ class Websocket(Section):
     """Seconds of silence after which a client is pinged."""
     ping_timeout: PositiveFloat = 20.0
     """Seconds that it has for its pong."""
-    deflate: bool = False
+    deflate: StrictBool = False
     """Offer permessage-deflate; costs about 30 KB of memory a client."""
 
 
 class Embedded(Section):
     """The broker inside this process, to try twbridge on one machine; keeps nothing."""
 
-    enabled: bool = False
+    enabled: StrictBool = False
     """Start it, in place of a URL."""
     listen: Annotated[str, AfterValidator(_is_loopback)] | None = None
     """Loopback address and port for other AMQP clients. Not set: `127.0.0.1:5672` if it is free,

@@ -88,10 +88,12 @@ class Bridge:
             on_delivery=self._taps.delivered,
         )
         self._readiness = Readiness(link, reactor)
+        services = self._services()
+        self._gate = services.gate
         self._doors = Doors(
             reactor,
             settings,
-            self._services(),
+            services,
             all_dialects(dialects),
             lambda: self._readiness.answer,
             min(settings.limits.connections, connections or settings.limits.connections),
@@ -131,11 +133,6 @@ class Bridge:
     def start(self) -> None:
         """Connect to the broker, and run the plugins."""
         _log.info("The broker is {broker}", broker=str(self.link.parameters))
-        if not self.settings.allow:
-            _log.info(
-                "There are no [[allow]] rules: everything is allowed on loopback listeners, to who "
-                "calls them localhost; nothing elsewhere"
-            )
         self._declare()
         self.link.on_ready(partial(self._tell, channels.READY))
         self.link.on_unavailable(partial(self._tell, channels.UNAVAILABLE))
@@ -214,6 +211,7 @@ class Bridge:
         await self._step("closing the clients' connections", self._doors.close())
         self._taps.stop()
         self._hub.stop()
+        self._gate.stop()
         await self._step("closing the link", self.link.stop(), self.settings.amqp.timeout)
         self._readiness.stop()
         if self._broker is not None:

@@ -79,17 +79,25 @@ class Doors:
                 raise SettingsError(f"listen[{index}].endpoint: {error}") from None
             except (CannotListenError, OSError, OverflowError) as error:
                 raise SettingsError(
-                    f"listen[{index}].endpoint: nobody can listen on {listen.endpoint}: "
+                    f"listen[{index}].endpoint: can't listen on {listen.endpoint}: "
                     f"{listeners.reason(error)}"
                 ) from None
             local = listeners.is_loopback(port)
             door.front = self._front(listen, local)
             self._ports.append(port)
-            _log.info("Clients connect to {where}", where=listeners.shown(port))
-            if not self._settings.allow and not local:
+            where = listeners.shown(port)
+            _log.info("Clients connect to {where}", where=where)
+            if self._settings.allow:
+                continue
+            if local:
+                _log.info(
+                    "There are no [[allow]] rules: everything is allowed on {where}, "
+                    "to clients that call it localhost",
+                    where=where,
+                )
+            else:
                 _log.warn(
-                    "Nothing is allowed on {where}: there are no [[allow]] rules",
-                    where=listeners.shown(port),
+                    "There are no [[allow]] rules: nothing is allowed on {where}", where=where
                 )
 
     def link_changed(self, state: str) -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from twbridge import settings as tree
 
 Key = tuple[str, ...]
+Location = tuple[int | str, ...]
+"""A key in the tree, with the number of the entry where its section is a list:
+``("listen", 0, "origins")``. A list as a whole is ``("listen",)``."""
 
 PREFIX = "TWBRIDGE_"
 FILE_VARIABLE = "TWBRIDGE_CONFIG"
@@ -48,10 +51,10 @@ BROKER: tuple[Key, ...] = (("amqp", "url"), ("amqp", "url_file"), ("embedded", "
 
 @dataclass(frozen=True)
 class Layer:
-    """What one source says: values by section and key, and the name of the place of each key."""
+    """What one source says: values by section and key, and the name of each one's place."""
 
     values: dict[str, Any] = field(default_factory=dict)
-    places: dict[Key, str] = field(default_factory=dict)
+    places: dict[Location, str] = field(default_factory=dict)
     #: The place of keys that ``places`` does not name.
     place: str = ""
 
@@ -60,15 +63,21 @@ class Layer:
         section, name = key
         if is_list(section):
             self.values.setdefault(section, [{}])[0][name] = value
+            self.places[section, 0, name] = place
         else:
             self.values.setdefault(section, {})[name] = value
-        self.places[key] = place
+            self.places[key] = place
+
+    def put_section(self, section: str, value: Any, place: str) -> None:
+        """Set a whole section, whatever its form."""
+        self.values[section] = value
+        self.places.update(dict.fromkeys(_locations(section, value), place))
 
     def names(self, key: Key) -> bool:
         """Whether it says something about the key; a false ``embedded.enabled`` says nothing."""
         section = self.values.get(key[0])
         value = section.get(key[1]) if isinstance(section, dict) else None
-        return value is not None and (key != BROKER[2] or value not in (False, "false", "0"))
+        return value is not None and (key != BROKER[2] or value is not False)
 
     def without(self, keys: Iterable[Key]) -> dict[str, Any]:
         """The values but those."""
@@ -81,8 +90,18 @@ class Layer:
 
 def is_list(section: str) -> bool:
     """Whether it is an array of tables, ``[[listen]]``."""
-    default = tree.Settings.model_fields[section].default
-    return isinstance(default, tuple)
+    known = tree.Settings.model_fields.get(section)
+    return known is not None and isinstance(known.default, tuple)
+
+
+def _locations(section: str, value: Any) -> Iterator[Location]:
+    if is_list(section):
+        yield (section,)
+        for index, entry in enumerate(value if isinstance(value, list) else ()):
+            if isinstance(entry, dict):
+                yield from ((section, index, name) for name in entry)
+    elif isinstance(value, dict):
+        yield from ((section, name) for name in value)
 
 
 def entry_of(section: str) -> type[BaseModel]:
@@ -108,15 +127,14 @@ def variable(key: Key) -> str:
 
 
 def from_flags(values: Mapping[str, Any]) -> Layer:
-    """The flags of a command line, by name; what is None, False or empty was not given."""
+    """The flags of a command line, by name; None, False and no entry at all mean: not given."""
     layer = Layer(place="command line")
     for name, (key, _) in FLAGS.items():
         given = values.get(name)
-        if not given:
+        if not given and given != "":
             continue
         if is_list(key[0]):
-            layer.values[key[0]] = [{key[1]: each} for each in given]
-            layer.places[key] = f"--{name}"
+            layer.put_section(key[0], [{key[1]: each} for each in given], f"--{name}")
         else:
             layer.put(key, given, f"--{name}")
     return layer
@@ -135,17 +153,23 @@ def from_environment(environ: Mapping[str, str], mistakes: list[str]) -> Layer:
             section, key = keys[name]
             layer.put((section, key), _decoded(entry_of(section), key, value), name)
         elif name in lists:
-            layer.values[lists[name]] = _json_or_text(value)
-            layer.places[(lists[name],)] = name
+            layer.put_section(lists[name], _json_or_text(value), name)
         else:
-            near = nearest(name, [*keys, *lists, FILE_VARIABLE])
-            mistakes.append(f"{name} is not a setting; the nearest one is {near}")
+            mistakes.append(no_setting(name, _nearest_variable(name, [*lists, FILE_VARIABLE])))
     return layer
 
 
 def _decoded(section: type[BaseModel], name: str, text: str) -> Any:
-    """A list may be separated by commas, a table is JSON; pydantic reads the rest from text."""
+    """A list may be separated by commas, a table is JSON; pydantic reads the rest from text.
+
+    But not booleans: files have them, so there only true and false are right.
+    """
     annotation = section.model_fields[name].annotation
+    if annotation is bool:
+        try:
+            return TypeAdapter(bool).validate_python(text)
+        except ValidationError:
+            return text
     origin = getattr(annotation, "__origin__", None)
     if origin is tuple and not text.lstrip().startswith("["):
         return [part.strip() for part in text.split(",") if part.strip()]
@@ -165,7 +189,7 @@ def from_borrowed(environ: Mapping[str, str], prefix: str) -> Layer:
     for suffix, key in BORROWED.items():
         value = environ.get(prefix + suffix)
         if value:
-            layer.put(key, value, prefix + suffix)
+            layer.put(key, _decoded(entry_of(key[0]), key[1], value), prefix + suffix)
     return layer
 
 
@@ -180,16 +204,41 @@ def from_file(path: str, mistakes: list[str]) -> Layer:
         mistakes.append(f"{path} is not UTF-8")
     except tomllib.TOMLDecodeError as error:
         mistakes.append(f"{path} is not valid TOML: {error}")
-    places: dict[Key, str] = {
-        (section, name): path
-        for section, table in values.items()
-        for entry in (table if isinstance(table, list) else [table])
-        if isinstance(entry, dict)
-        for name in entry
-    }
-    return Layer(values, places, path)
+    layer = Layer(place=path)
+    for section, value in values.items():
+        layer.put_section(section, value, path)
+    return layer
 
 
-def nearest(name: str, known: list[str]) -> str:
-    """The known name that is the most like another."""
-    return difflib.get_close_matches(name, known, 1, 0.0)[0]
+def no_setting(named: str, near: str | None) -> str:
+    """The mistake that there is no such key or variable."""
+    return f"{named} is not a setting" + (f"; the nearest one is {near}" if near else "")
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is the most like another, if one is."""
+    return next(iter(difflib.get_close_matches(name, list(known), 1)), None)
+
+
+def nearest_key(section: str, name: str) -> Key | None:
+    """The key that an unknown one of a known section was meant to be, if one is near.
+
+    The names are compared without their section: what all of them share makes nothing near.
+    """
+    known = known_keys()
+    near = next((key for key in known if key[1] == name), None)
+    for keys in ([key for key in known if key[0] == section], known):
+        if near is None:
+            alike = nearest(name, (key[1] for key in keys))
+            near = next((key for key in keys if key[1] == alike), None)
+    return near
+
+
+def _nearest_variable(name: str, others: list[str]) -> str | None:
+    rest = name.removeprefix(PREFIX)
+    section = next((s for s in tree.Settings.model_fields if rest.lower().startswith(f"{s}_")), "")
+    key = nearest_key(section, rest[len(section) + 1 :].lower()) if section else None
+    if key:
+        return variable(key)
+    known = {each.removeprefix(PREFIX): each for each in [*map(variable, known_keys()), *others]}
+    return known.get(nearest(rest, known) or "") if not section else None

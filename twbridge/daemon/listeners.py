@@ -19,6 +19,9 @@ def parse(reactor: Any, description: str) -> IStreamServerEndpoint:
     Raises:
         SettingsError: there is no such kind of endpoint, an argument is wrong, or a file is.
     """
+    wrong = _wrong(description)
+    if wrong:
+        raise SettingsError(f"{description!r} is not an endpoint{wrong}")
     try:
         endpoint: IStreamServerEndpoint = serverFromString(reactor, description)
     except OSError as error:
@@ -30,6 +33,32 @@ def parse(reactor: Any, description: str) -> IStreamServerEndpoint:
         reason = re.sub(r"^\S+\(\) ", "", " ".join(str(error).split()))
         raise SettingsError(f"{description!r} is not an endpoint: {reason}") from None
     return endpoint
+
+
+def _wrong(description: str) -> str | None:
+    """What is wrong with it, where Twisted says it less clearly, or only when it listens."""
+    if not description:
+        return ": it is empty; write one like tcp:8080"
+    host, _, port = description.rpartition(":")
+    if description.isdecimal():
+        return f", did you mean tcp:{description}?"
+    if port.isdecimal() and re.fullmatch(r"localhost|[0-9]+(\.[0-9]+){3}", host):
+        interface = "127.0.0.1" if host == "localhost" else host
+        return f", did you mean tcp:{port}:interface={interface}?"
+    kind, *arguments = re.split(r"(?<!\\):", description)
+    if kind not in ("tcp", "tcp6", "ssl"):
+        return None
+    named = dict(each.split("=", 1) for each in arguments if "=" in each)
+    unnamed = [each for each in arguments if "=" not in each]
+    given = unnamed[0] if unnamed else named.get("port")
+    if not given:
+        return f": it needs a port, like {kind}:8080"
+    if not re.fullmatch("[0-9]{1,5}", given) or int(given) > 65535:
+        return f": the port must be a number from 0 to 65535, not {given[:20]!r}"
+    # Twisted's default is a file server.pem in the working directory.
+    if kind == "ssl" and "privateKey" not in named and len(unnamed) < 2:
+        return ": ssl: needs privateKey=FILE"
+    return None
 
 
 def check(description: str) -> None:

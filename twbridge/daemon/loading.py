@@ -11,6 +11,7 @@ nearest known key where it is unknown. No line holds the value of a secret.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,9 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+from twisted.logger import Logger
 
+from twbridge import destinations
 from twbridge import settings as tree
 from twbridge.daemon import listeners
 from twbridge.daemon.layers import (
@@ -28,14 +31,21 @@ from twbridge.daemon.layers import (
     FILE_VARIABLE,
     Key,
     Layer,
+    Location,
     from_borrowed,
     from_environment,
     from_file,
-    known_keys,
+    is_list,
     nearest,
+    nearest_key,
+    no_setting,
+    variable,
 )
-from twbridge.errors import SettingsError
+from twbridge.errors import Forbidden, SettingsError
 from twbridge.link import endpoints
+from twbridge.policy import Peer, Policy
+
+_log = Logger()
 
 _TYPES = {
     "model_type": "must be a table",
@@ -43,6 +53,11 @@ _TYPES = {
     "tuple_type": "must be a list",
     "secret_type": "must be a text",
 }
+_MEANT = {
+    "must be a valid integer": "must be a whole number",
+    "must be a valid boolean": "must be true or false",
+}
+_EXAMPLES = {"listen": "endpoint", "route": "publish", "exchange": "name", "allow": "operation"}
 
 
 class Mistakes(SettingsError):
@@ -59,10 +74,16 @@ class Mistakes(SettingsError):
 
 @dataclass(frozen=True)
 class Loaded:
-    """The effective settings, and where each key was set (the others have their default)."""
+    """The effective settings, and where each was set (the others have their default)."""
 
     settings: tree.Settings
-    places: Mapping[Key, str]
+    places: Mapping[Location, str]
+
+    @property
+    def has_broker(self) -> bool:
+        """Whether a broker is named; without one, twistd refuses to start."""
+        amqp = self.settings.amqp
+        return bool(amqp.url or amqp.url_file or self.settings.embedded.enabled)
 
 
 def load(
@@ -70,8 +91,10 @@ def load(
 ) -> Loaded:
     """Put the sources together.
 
+    What ``warnings`` finds is logged where there is a command line: it is the bridge that starts.
+
     Args:
-        flags: what the command line says.
+        flags: what the command line says; None where there is none.
         environ: ``os.environ``, or nothing.
         file: path of the TOML file; ``TWBRIDGE_CONFIG`` where it is None.
 
@@ -82,7 +105,9 @@ def load(
     mistakes: list[str] = []
     own = [flags or Layer(place="command line"), from_environment(environ, mistakes)]
     borrowed = [from_borrowed(environ, prefix) for prefix in BORROWED_PREFIXES]
-    path = file or environ.get(FILE_VARIABLE)
+    if file == "":
+        mistakes.append("the name of the settings file is empty")
+    path = environ.get(FILE_VARIABLE) if file is None else file
     files = [from_file(path, mistakes)] if path else []
     layers = [*own, *borrowed, *files]
     mistakes += [_two_brokers(layer) for layer in layers if _names_two_brokers(layer)]
@@ -96,11 +121,43 @@ def load(
         mistakes += _beyond(loaded.settings, loaded.places)
     if mistakes:
         raise Mistakes(list(dict.fromkeys(mistakes)))
+    if flags is not None:
+        for line in warnings(loaded.settings):
+            _log.warn("{line}", line=line)
     return loaded
 
 
-def _places(layers: list[Layer]) -> dict[Key, str]:
-    return {key: place for layer in reversed(layers) for key, place in layer.places.items()}
+def warnings(settings: tree.Settings) -> list[str]:
+    """What is no mistake but hardly meant: routes that the rules close to everybody."""
+    routed = [
+        destinations.parse(text).name
+        for route in settings.route
+        for text in (route.publish, route.subscribe)
+    ]
+    policy = Policy(settings.allow, {*routed, *(each.name for each in settings.exchanges())})
+    lines = []
+    for route in settings.route if settings.allow else ():
+        try:
+            policy.check("subscribe", destinations.parse(route.subscribe), Peer(None, True, ""))
+        except Forbidden:
+            lines.append(
+                f"Nobody may use the route {route.path}: no [[allow]] rule covers "
+                f"subscribe {route.subscribe}"
+            )
+    return lines
+
+
+def _places(layers: list[Layer]) -> dict[Location, str]:
+    """Of what is used: a list comes whole from one source, and so does the broker."""
+    places: dict[Location, str] = {}
+    decided = False
+    for layer in layers:
+        lists = {location[0] for location in places if is_list(str(location[0]))}
+        for location, place in layer.places.items():
+            if location[0] not in lists and not (decided and location in BROKER):
+                places.setdefault(location, place)
+        decided = decided or any(layer.names(key) for key in BROKER)
+    return places
 
 
 def _wrong(layers: list[Layer]) -> list[str]:
@@ -150,14 +207,14 @@ def _names_two_brokers(layer: Layer) -> bool:
 
 def _two_brokers(layer: Layer) -> str:
     url = next(key for key in BROKER[:2] if layer.names(key))
-    return (
-        f"{layer.places.get(url, '.'.join(url))} and "
-        f"{layer.places.get(BROKER[2], '.'.join(BROKER[2]))} exclude each other: "
-        "a broker to connect to, or the embedded one"
-    )
+    one, other = layer.places[url], layer.places[BROKER[2]]
+    both = f"{one} and {other}"
+    if one == other:
+        both = f"{'.'.join(url)} and {'.'.join(BROKER[2])} ({one})"
+    return f"{both} exclude each other: a broker to connect to, or the embedded one"
 
 
-def _beyond(settings: tree.Settings, places: Mapping[Key, str]) -> list[str]:
+def _beyond(settings: tree.Settings, places: Mapping[Location, str]) -> list[str]:
     """Mistakes that only show outside: in the URL, its file, and the certificates it names."""
     mistakes = []
     try:
@@ -166,35 +223,43 @@ def _beyond(settings: tree.Settings, places: Mapping[Key, str]) -> list[str]:
             endpoints.check(parameters)
     except SettingsError as error:
         key = ("amqp", "url" if settings.amqp.url else "url_file")
-        mistakes.append(f"{_named(key, key, places)}: {str(error).removeprefix('AMQP URL: ')}")
+        mistakes.append(f"{_named(key, places)}: {str(error).removeprefix('AMQP URL: ')}")
     for index, listen in enumerate(settings.listen):
         try:
             listeners.check(listen.endpoint)
         except SettingsError as error:
-            location = ("listen", index, "endpoint")
-            mistakes.append(f"{_named(('listen', 'endpoint'), location, places)}: {error}")
+            mistakes.append(f"{_named(('listen', index, 'endpoint'), places)}: {error}")
     return mistakes
 
 
-def _line(details: ErrorDetails, places: Mapping[Key, str], layers: list[Layer]) -> str:
+def _line(details: ErrorDetails, places: Mapping[Location, str], layers: list[Layer]) -> str:
     """One mistake that pydantic found."""
     location = details["loc"]
     key = tuple(str(part) for part in location if isinstance(part, str))[:2]
     if not key:
         return details["msg"].removeprefix("Value error, ")
-    dotted = ".".join(key)
-    named = _named(key, location, places)
+    named = _named(location, places)
     if details["type"] == "extra_forbidden":
-        known = [".".join(each) for each in known_keys()]
-        same_name = [each for each in known if each.endswith(f".{key[-1]}")]
         if len(key) == 1:
-            known += tree.Settings.model_fields
-        where = "" if places.get(key) else f" (in {layers[-1].place})"
-        near = nearest(dotted, same_name or known)
-        return f"{named}{where} is not a setting; the nearest one is {near}"
+            return no_setting(
+                named if _place(location, places) else f"{named} (in {layers[-1].place})",
+                nearest(key[0], tree.Settings.model_fields),
+            )
+        near = nearest_key(*key)
+        return no_setting(named, ".".join(near) if near else None)
     if details["type"] == "missing":
         return f"{named} is missing"
+    if details["type"] == "tuple_type" and len(location) == 1:
+        from_variable = _place(location, places) == variable(key)
+        return f"{named} {_list_sentence(key[0], details['input'], from_variable)}"
     return f"{named} {_sentence(details, key)}"
+
+
+def _list_sentence(section: str, given: Any, from_variable: bool) -> str:
+    if from_variable:
+        return f'must be a JSON list like [{{"{_EXAMPLES[section]}": ...}}]'
+    sentence = f"must be a list: write [[{section}]]"
+    return f"{sentence}, not [{section}]" if isinstance(given, dict) else sentence
 
 
 def _sentence(details: ErrorDetails, key: Key) -> str:
@@ -203,22 +268,31 @@ def _sentence(details: ErrorDetails, key: Key) -> str:
         return text if text.startswith("must") else f"is wrong: {text}"
     if details["type"] in _TYPES:
         return _TYPES[details["type"]]
-    text = details["msg"].replace("Input should be", "must be", 1).partition(", unable to")[0]
+    text = details["msg"].replace("Input should be", "must be", 1).partition(", ")[0]
+    text = _MEANT.get(text, text)
     given = details["input"]
     # A URL that is in the wrong place is still a secret.
     shown = isinstance(given, int | float) or (
-        isinstance(given, str) and (key[0] != "amqp" or given.strip("+-").isdecimal())
+        isinstance(given, str)
+        and (key[0] != "amqp" or re.fullmatch(r"[\w.+-]{0,12}", given) is not None)
     )
     return f"{text}, not {_shown(given)}" if shown else text
 
 
 def _shown(value: Any) -> str:
-    text = str(value) if isinstance(value, bool | int | float) else ascii(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = str(value) if isinstance(value, int | float) else ascii(value)
     return text if len(text) <= 60 else text[:59] + "…"
 
 
-def _named(key: Key, location: tuple[int | str, ...], places: Mapping[Key, str]) -> str:
+def _place(location: Location, places: Mapping[Location, str]) -> str | None:
+    exact = location[:3] if is_list(str(location[0])) else location[:2]
+    return places.get(exact) or places.get(location[:1])
+
+
+def _named(location: Location, places: Mapping[Location, str]) -> str:
     """The key and where it was set: ``listen[1].endpoint (bridge.toml)``."""
     dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    place = places.get(key) or places.get(key[:1])
+    place = _place(location, places)
     return f"{dotted[1:]} ({place})" if place else dotted[1:]

@@ -277,7 +277,7 @@ def _welcome(event: commands.Welcome) -> dict[str, Any]:
         "session": event.session,
         "instance": event.instance,
         "server": f"twbridge/{__version__}",
-        "heartbeat": event.heartbeat,
+        "heartbeat": int(event.heartbeat) if event.heartbeat.is_integer() else event.heartbeat,
         "user": event.user,
     }
 

@@ -63,6 +63,7 @@ class Consumer:
         no_ack: bool,
         prefetch: int,
         timeout: float,
+        why: Callable[[], str],
     ) -> None:
         self.queue = queue
         self.queue_name = ""
@@ -73,6 +74,7 @@ class Consumer:
         self._no_ack = no_ack
         self._prefetch = prefetch
         self._timeout = timeout
+        self._why = why
         self._bindings: dict[Any, Binding] = {}
         self._channel: Channel | None = None
         self._side: SideChannel | None = None
@@ -152,7 +154,7 @@ class Consumer:
         done: Deferred[None] = Deferred()
         self._waiting.append(done)
         done.addTimeout(self._timeout, self._clock)
-        return done.addErrback(_not_ready)
+        return done.addErrback(self._not_ready)
 
     # -- for the link ---------------------------------------------------------------------
 
@@ -252,7 +254,12 @@ class Consumer:
             return failure
         if not binding.bound and self._bindings.get(name) is binding:
             del self._bindings[name]
-        return _not_ready(failure)
+        return self._not_ready(failure)
+
+    def _not_ready(self, failure: Failure) -> Failure:
+        if failure.check(TimeoutError):
+            return Failure(NotReady(f"the link was not up in time: {self._why()}"))
+        return failure
 
     def _deliver(self, delivery: Delivery) -> None:
         delivery.delivery_tag += self._tags_before
@@ -304,12 +311,6 @@ class Consumer:
 
 def _name(exchange: str, key: str, arguments: Mapping[str, Any] | None) -> Any:
     return exchange, key, repr(sorted((arguments or {}).items()))
-
-
-def _not_ready(failure: Failure) -> Failure:
-    if failure.check(TimeoutError):
-        return Failure(NotReady("the link was not up in time"))
-    return failure
 
 
 def _trap_closed(failure: Failure) -> None:

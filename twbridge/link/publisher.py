@@ -47,6 +47,7 @@ class Publisher:
         confirmations: False publishes without confirms: success then means "written".
         on_pressure: called with True when publishers should pause, with False when they may go on.
         on_return: called with each basic.return.
+        why: says why the link is not ready.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Publisher:
         app_id: str,
         on_pressure: Callable[[bool], object],
         on_return: Callable[[Content], object],
+        why: Callable[[], str],
     ) -> None:
         self.pressed = False
         self.blocked = False
@@ -74,6 +76,7 @@ class Publisher:
         self._stamp = Stamp(app_id)
         self._on_pressure = on_pressure
         self._on_return = on_return
+        self._why = why
         self._connection: Connection | None = None
         self._lanes: OrderedDict[str, Lane] = OrderedDict()
 
@@ -155,10 +158,10 @@ class Publisher:
                 if message.deadline <= now:
                     message.settle(ConfirmTimeout("no confirm in time"))
             while lane.waiting and lane.waiting[0].deadline <= now:
-                self._next(lane).settle(NotReady("the link was not ready in time"))
+                self._next(lane).settle(NotReady(f"the link was not ready in time: {self._why()}"))
             for message in list(lane.waiting):
                 if message.deadline <= now:
-                    message.settle(NotReady("the link was not ready in time"))
+                    message.settle(NotReady(f"the link was not ready in time: {self._why()}"))
         self._relieve()
 
     def give_up(self, reason: str) -> None:

@@ -24,6 +24,9 @@ from twisted.logger import Logger
 
 _log = Logger()
 
+#: Seconds.
+_SAY_AGAIN = 60.0
+
 
 class Listeners:
     """Callbacks of one kind; one that fails is logged and stops no other."""
@@ -42,6 +45,44 @@ class Listeners:
                 callback(*args)
             except Exception:
                 _log.failure("A listener on {name} failed", name=self._name)
+
+
+class Away:
+    """Tells the log of a broker that is away: the first time, each new reason, once a minute."""
+
+    def __init__(self, broker: str) -> None:
+        self._broker = broker
+        self._since: float | None = None
+        self._tries = 0
+        self._said = ("", 0.0)
+
+    def failed(self, reason: str, now: float) -> None:
+        """A connection was lost, or an attempt to connect failed."""
+        if self._since is None:
+            self._since, self._tries = now, 0
+        self._tries += 1
+        said, at = self._said
+        if self._tries == 1 or reason != said or now - at >= _SAY_AGAIN:
+            self._said = reason, now
+            _log.warn(
+                "The broker {broker} is away: {reason}; trying again ({tries} so far)",
+                broker=self._broker,
+                reason=reason.rstrip("."),
+                tries=self._tries,
+            )
+
+    def ended(self, now: float) -> None:
+        """All connections are there."""
+        if self._since is None:
+            _log.info("Connected to {broker}", broker=self._broker)
+        else:
+            seconds = round(now - self._since)
+            _log.info(
+                "Connected to {broker} again after {seconds} s",
+                broker=self._broker,
+                seconds=seconds,
+            )
+        self._since = None
 
 
 class LinkState:

@@ -74,8 +74,8 @@ class Parameters:
         return f"{url}?{query}" if query else url
 
 
-def parse(url: str) -> Parameters:
-    """Read an AMQP URL.
+def parse(url: str, heartbeat: int = DEFAULT_HEARTBEAT) -> Parameters:
+    """Read an AMQP URL; ``heartbeat`` is that of a URL that names none.
 
     No path means the virtual host ``/``, the path ``/`` the virtual host with the empty name.
     What is left out is RabbitMQ's default: ``guest``, ``guest``, ``localhost``, 5672 (5671 for
@@ -84,7 +84,7 @@ def parse(url: str) -> Parameters:
     Raises:
         SettingsError: one line that never holds the password.
     """
-    first, *others = (_parse_one(part) for part in _NEXT_URL.split(url.strip()))
+    first, *others = (_parse_one(part, heartbeat) for part in _NEXT_URL.split(url.strip()))
     hosts = list(first.hosts)
     for other in others:
         if replace(other, hosts=first.hosts) != first:
@@ -93,7 +93,7 @@ def parse(url: str) -> Parameters:
     return replace(first, hosts=tuple(hosts))
 
 
-def _parse_one(url: str) -> Parameters:
+def _parse_one(url: str, heartbeat: int) -> Parameters:
     scheme, separator, rest = url.partition("://")
     scheme = scheme.lower()
     if not separator or scheme not in _PORTS:
@@ -107,7 +107,7 @@ def _parse_one(url: str) -> Parameters:
         raise _wrong("percent-encode each of @ / ? # : in the user name, password and vhost")
     username, password, hosts = _split_authority(authority, _PORTS[scheme])
     path, _, query = tail.partition("?")
-    parameters = Parameters(hosts, username, password, _vhost(path))
+    parameters = Parameters(hosts, username, password, _vhost(path), heartbeat=heartbeat)
     return _with_query(parameters, query, Tls() if scheme == "amqps" else None)
 
 
@@ -175,7 +175,7 @@ def _with_query(parameters: Parameters, query: str, tls: Tls | None) -> Paramete
         raise _wrong(f"{misplaced} needs amqps://")
     return replace(
         parameters,
-        heartbeat=_number(given, "heartbeat", 0, 65535, DEFAULT_HEARTBEAT),
+        heartbeat=_number(given, "heartbeat", 0, 65535, parameters.heartbeat),
         connection_timeout=_number(
             given, "connection_timeout", 1, 3_600_000, int(DEFAULT_CONNECTION_TIMEOUT * 1000)
         )

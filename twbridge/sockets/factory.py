@@ -9,6 +9,7 @@ from autobahn.twisted.websocket import WebSocketServerFactory
 from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 from twbridge.dialects.interfaces import IDialect, Route
 from twbridge.policy import Peer
@@ -19,6 +20,8 @@ from twbridge.sockets.lean import DEFAULTS, Hush
 from twbridge.sockets.origins import Client, Listener, OriginRule
 from twbridge.sockets.ports import Opening, OpenSession, SocketOptions
 from twbridge.sockets.protocol import BridgeProtocol
+
+_log = Logger()
 
 _VERSION: Final = (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"))
 
@@ -58,6 +61,7 @@ class BridgeFactory(WebSocketServerFactory):
         self._listener = listener or Listener()
         self._origins = OriginRule(self._listener.origins)
         self._refusing: Refusal | None = None
+        self._origin_told = float("-inf")
         self._waiting: list[Deferred[None]] = []
         self.keepalive = Keepalive(
             clock,
@@ -130,13 +134,26 @@ class BridgeFactory(WebSocketServerFactory):
             raise Refusal(404, "There is no WebSocket here.")
         if head.one("sec-websocket-version") != "13":
             raise Refusal(426, "Only version 13 of WebSocket is spoken here.", _VERSION)
-        self._origins.check(head.one("origin"), client)
+        self._check_origin(head.one("origin"), client)
         dialect = self._choose(head.items("sec-websocket-protocol"))
         # One that comes through a proxy is not here, wherever the proxy is.
         loopback = self._listener.loopback and client.local
         peer = Peer(None, loopback, client.address)
         opening = Opening(peer, dialect.codec(route), dialect.subprotocol)
         return self._kind(self, opening, lease)
+
+    def _check_origin(self, origin: str | None, client: Client) -> None:
+        """Raises Refusal, and says so in the log: once a minute, a client chooses the words."""
+        try:
+            self._origins.check(origin, client)
+        except Refusal:
+            if self.clock.seconds() - self._origin_told >= 60:
+                self._origin_told = self.clock.seconds()
+                _log.info(
+                    "A page of {origin} may not connect: listen.origins does not name it",
+                    origin=repr((origin or "")[:100]),
+                )
+            raise
 
     def _choose(self, offered: list[str]) -> IDialect:
         """The first dialect offered that is spoken here; without an offer, the nameless one.

@@ -240,7 +240,9 @@ class OriginRule:
             pattern.fullmatch(_normal(parts)) if pattern else _is_same(parts, client)
             for pattern in self._allowed
         ):
-            raise Refusal(403, "Pages of this origin may not connect here.")
+            raise Refusal(
+                403, "Pages of this origin may not connect here: listen.origins does not name it."
+            )
 
 
 def _is_same(origin: SplitResult, client: Client) -> bool:

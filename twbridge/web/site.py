@@ -208,7 +208,12 @@ class WebSite(server.Site):
 
     def log(self, request: http.Request) -> None:
         """Access goes to the log at its lowest level: health checks come every second."""
-        _log.debug("{method} {status}", method=request.method, status=request.code)
+        _log.debug(
+            "{method} {path} {status}",
+            method=request.method.decode("latin-1"),
+            path=request.path.decode("latin-1"),
+            status=request.code,
+        )
 
 
 def _status(ready: bool, why: str) -> tuple[int, str]:
