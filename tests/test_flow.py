@@ -80,7 +80,7 @@ class OutboxTests(SynchronousTestCase):
         self.assertEqual(socket.written, [])
 
     def test_one_frame_may_be_larger_than_the_limit(self) -> None:
-        outbox, socket, told = self.make(limit=10)
+        outbox, _, told = self.make(limit=10)
         outbox.pauseProducing()
         outbox.send(b"x" * 11)
         self.assertEqual((outbox.queued, told), (11, []))
