@@ -47,6 +47,22 @@ class CheckTests(CommandTestCase):
             ],
         )
 
+    def test_a_route_that_nobody_may_use_is_a_line_and_ok(self) -> None:
+        rule = '[[allow]]\noperation = "subscribe"\ndestination = "/exchange/Y/#"\n'
+        route = '[[route]]\npath = "/legacy"\nsubscribe = "/exchange/X/"\n'
+        covered = '[[route]]\nsubscribe = "/exchange/Y/a.*"\n'
+        line = "Nobody may use the route /legacy: no [[allow]] rule covers subscribe /exchange/X/\n"
+        path = self.write(rule + route + covered)
+        result = self.run_command("check", path)
+        self.assertEqual(
+            (result.exit_code, result.stdout, result.stderr), (0, "OK\n", f"twbridge: {line}")
+        )
+        result = self.run_command("config", "--config", path)
+        self.assertEqual(result.exit_code, 0)
+        self.assertIn(f"# {line}", result.stdout)
+        tomllib.loads(result.stdout)
+        self.assertEqual(self.run_command("check", self.write(route)).stderr, "")
+
     def test_the_environment_is_left_out(self) -> None:
         result = self.run_command("check", self.write(""), environ={"AMQP_URL": "nonsense"})
         self.assertEqual(result.exit_code, 0)
@@ -90,6 +106,45 @@ class ConfigTests(CommandTestCase):
             "window = 1000",
         ):
             self.assertIn(f"\n{line}\n", result.stdout)
+
+    def test_a_default_says_no_place_whatever_other_entries_say(self) -> None:
+        path = self.write(
+            '[[listen]]\nendpoint = "tcp:1"\norigins = ["*"]\n[[listen]]\nendpoint = "tcp:2"\n'
+            '[[exchange]]\nname = "x"\n[[exchange]]\nname = "y"\ntype = "fanout"\n'
+        )
+        lines = self.run_command("config", "--config", path).stdout.splitlines()
+        for line in (
+            f'origins = ["*"]  # {path}',
+            f'endpoint = "tcp:2"  # {path}',
+            "origins = []",
+            f'name = "x"  # {path}',
+            'type = "topic"',
+            f'type = "fanout"  # {path}',
+        ):
+            self.assertIn(line, lines)
+
+    def test_a_place_that_another_source_took_is_not_named(self) -> None:
+        path = self.write('[[listen]]\norigins = ["*"]\n[embedded]\nenabled = true')
+        environ = {"TWBRIDGE_LISTEN_ENDPOINT": "tcp:3", "AMQP_URL": "amqp://h"}
+        lines = self.run_command("config", "--config", path, environ=environ).stdout.splitlines()
+        for line in (
+            "origins = []",
+            'endpoint = "tcp:3"  # TWBRIDGE_LISTEN_ENDPOINT',
+            "enabled = false",
+        ):
+            self.assertIn(line, lines)
+
+    def test_a_list_of_a_variable_names_it_beside_what_it_says(self) -> None:
+        environ = {"TWBRIDGE_ROUTE": '[{"path": "/a"}]'}
+        lines = self.run_command("config", environ=environ).stdout.splitlines()
+        self.assertIn('path = "/a"  # TWBRIDGE_ROUTE', lines)
+        self.assertIn('overflow = "close"', lines)
+
+    def test_no_broker_is_a_line(self) -> None:
+        line = "# no broker is named: twistd would refuse to start"
+        self.assertEqual(self.run_command("config").stdout.splitlines()[0], line)
+        for flags in (("--embedded",), ("--amqp-url", "amqp://h")):
+            self.assertNotIn(line, self.run_command("config", *flags).stdout)
 
     def test_texts_and_tables_survive(self) -> None:
         text = (

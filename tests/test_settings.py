@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import cast
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from twbridge.daemon import layers
 from twbridge.daemon.layers import from_flags, known_keys, variable
-from twbridge.daemon.loading import Loaded, Mistakes, load
+from twbridge.daemon.loading import Loaded, Mistakes, load, warnings
+from twbridge.destinations import parse
+from twbridge.errors import Forbidden
 from twbridge.link.uri import DEFAULT_HEARTBEAT
-from twbridge.settings import Amqp, Settings
+from twbridge.policy import Operation, Peer, Policy
+from twbridge.settings import RESERVED_PATHS, Allow, Amqp, Settings
 
 DOCS = Path(__file__).parent.parent / "docs" / "settings.md"
 
@@ -79,9 +83,10 @@ class OrderTests(SettingsTestCase):
         self.assertEqual(parameters.hosts, (("secret", 5672),))
 
     def test_the_embedded_flag_comes_before_a_url_of_the_environment(self) -> None:
-        loaded = load(from_flags({"embedded": True}), {"AMQP_URL": "amqp://a"})
-        self.assertTrue(loaded.settings.embedded.enabled)
-        self.assertIsNone(loaded.settings.amqp.url)
+        for given in (True, 1):
+            loaded = load(from_flags({"embedded": given}), {"AMQP_URL": "amqp://a"})
+            self.assertTrue(loaded.settings.embedded.enabled)
+            self.assertIsNone(loaded.settings.amqp.url)
 
     def test_a_url_of_the_environment_comes_before_embedded_in_the_file(self) -> None:
         path = self.write("[embedded]\nenabled = true")
@@ -139,7 +144,7 @@ class EnvironmentTests(SettingsTestCase):
                     if other[0] == section:
                         environ.setdefault(variable(other), value)
             loaded = load(None, environ)
-            self.assertIn((section, name), loaded.places)
+            self.assertIn(variable((section, name)), loaded.places.values())
             table = getattr(loaded.settings, section)
             table = table[0] if isinstance(table, tuple) else table
             self.assertIn(name, table.model_fields_set, (section, name))
@@ -220,6 +225,93 @@ class MistakeTests(SettingsTestCase):
             ["TWBRIDGE_AMQP_TIMOUT is not a setting; the nearest one is TWBRIDGE_AMQP_TIMEOUT"],
         )
 
+    def test_a_name_that_is_far_from_all_suggests_none(self) -> None:
+        self.assertEqual(
+            self.mistakes(
+                "[limits]\nzzz = 1\n[zzz]", {"TWBRIDGE_FOO": "1", "TWBRIDGE_LOG_FOO": "1"}
+            ),
+            [
+                "TWBRIDGE_FOO is not a setting",
+                "TWBRIDGE_LOG_FOO is not a setting",
+                "limits.zzz (FILE) is not a setting",
+                "zzz (in FILE) is not a setting",
+            ],
+        )
+        for name, near in (
+            ("TWBRIDGE_AMPQ_URL", "TWBRIDGE_AMQP_URL"),
+            ("TWBRIDGE_ROUTES", "TWBRIDGE_ROUTE"),
+            ("TWBRIDGE_LIMITS_PING_INTERVAL", "TWBRIDGE_WEBSOCKET_PING_INTERVAL"),
+        ):
+            self.assertEqual(
+                self.mistakes(environ={name: "1"}),
+                [f"{name} is not a setting; the nearest one is {near}"],
+            )
+
+    def test_a_table_in_place_of_a_list_says_how_to_write_it(self) -> None:
+        for section in ("listen", "route", "exchange", "allow"):
+            self.assertEqual(
+                self.mistakes(f"[{section}]\nx = 1"),
+                [f"{section} (FILE) must be a list: write [[{section}]], not [{section}]"],
+            )
+        self.assertEqual(
+            self.mistakes("route = 3"), ["route (FILE) must be a list: write [[route]]"]
+        )
+        self.assertEqual(
+            self.mistakes("[[listen]]\norigins = 'self'"),
+            ["listen[0].origins (FILE) must be a list"],
+        )
+
+    def test_a_variable_that_holds_no_json_list_says_how_to_write_it(self) -> None:
+        for text in ("nojson", "{}", "3"):
+            self.assertEqual(
+                self.mistakes(environ={"TWBRIDGE_ROUTE": text}),
+                ['route (TWBRIDGE_ROUTE) must be a JSON list like [{"publish": ...}]'],
+            )
+
+    def test_an_empty_flag_is_a_mistake(self) -> None:
+        environ = {"AMQP_URL": "amqp://h"}
+        for name, line in (
+            ("amqp-url", "amqp.url (--amqp-url) must not be empty"),
+            ("amqp-url-file", "amqp.url_file (--amqp-url-file) must not be empty"),
+            ("log-level", "log.level (--log-level) must be 'debug', 'info', .*, not ''"),
+        ):
+            (found,) = self.mistakes(environ=environ, flags={name: ""})
+            self.assertRegex(found, f"^{line.replace('(', '[(]').replace(')', '[)]')}$")
+        (line,) = self.mistakes(environ=environ, flags={"listen": [""]})
+        self.assertIn("it is empty; write one like tcp:8080", line)
+        error = self.assertRaises(Mistakes, load, None, environ, "")
+        self.assertEqual(error.lines, ("the name of the settings file is empty",))
+        self.assertEqual(self.mistakes("[amqp]\nurl=''"), ["amqp.url (FILE) must not be empty"])
+
+    def test_booleans_of_files_are_true_and_false_only(self) -> None:
+        self.assertEqual(
+            self.mistakes(
+                "[amqp]\nconfirmations='yes'\n[websocket]\ndeflate=1\n[embedded]\nenabled='on'"
+            ),
+            [
+                "amqp.confirmations (FILE) must be true or false, not 'yes'",
+                "websocket.deflate (FILE) must be true or false, not 1",
+                "embedded.enabled (FILE) must be true or false, not 'on'",
+            ],
+        )
+        for text, expected in (("1", True), ("YES", True), ("off", False), ("n", False)):
+            for name in ("TWBRIDGE_AMQP_CONFIRMATIONS", "AMQP_CONFIRMATIONS"):
+                self.assertIs(load(None, {name: text}).settings.amqp.confirmations, expected)
+
+    def test_an_embedded_broker_that_is_off_names_no_broker(self) -> None:
+        environ = {"TWBRIDGE_EMBEDDED_ENABLED": "no", "AMQP_URL": "amqp://h"}
+        self.assertEqual(self.url(load(None, environ)), "amqp://h")
+
+    def test_numbers_say_which_they_must_be(self) -> None:
+        self.assertEqual(
+            self.mistakes('[amqp]\nheartbeat = 1.5\ntimeout = "ten"\nwindow = "x"'),
+            [
+                "amqp.timeout (FILE) must be a valid number, not 'ten'",
+                "amqp.heartbeat (FILE) must be a whole number, not 1.5",
+                "amqp.window (FILE) must be a whole number, not 'x'",
+            ],
+        )
+
     def test_zero_and_negative_are_refused(self) -> None:
         for prefix in ("TWBRIDGE_AMQP_", "AMQP_", "RABBITMQ_"):
             for name in ("TIMEOUT", "RECONNECT_DELAY", "CONNECTION_ATTEMPTS"):
@@ -235,8 +327,8 @@ class MistakeTests(SettingsTestCase):
                 "[limits]\nframe = 'big'\n[log]\nformat = 'xml'\n[websocket]\ndeflate = 'maybe'"
             ),
             [
-                "limits.frame (FILE) must be a valid integer, not 'big'",
-                "websocket.deflate (FILE) must be a valid boolean, not 'maybe'",
+                "limits.frame (FILE) must be a whole number, not 'big'",
+                "websocket.deflate (FILE) must be true or false, not 'maybe'",
                 "log.format (FILE) must be 'text' or 'json', not 'xml'",
             ],
         )
@@ -292,7 +384,11 @@ class MistakeTests(SettingsTestCase):
         (line,) = self.mistakes(flags={"embedded": True, "amqp-url": "amqp://a"})
         self.assertTrue(line.startswith("--amqp-url and --embedded exclude each other"), line)
         (line,) = self.mistakes('[amqp]\nurl = "amqp://a"\n[embedded]\nenabled = true')
-        self.assertIn("exclude each other", line)
+        self.assertTrue(
+            line.startswith("amqp.url and embedded.enabled (FILE) exclude each other: "), line
+        )
+        (line,) = self.mistakes('[amqp]\nurl_file = "/x"\n[embedded]\nenabled = true')
+        self.assertTrue(line.startswith("amqp.url_file and embedded.enabled (FILE) exclude"), line)
 
     def test_a_wrong_url_names_where_it_was_set(self) -> None:
         self.assertEqual(
@@ -315,6 +411,34 @@ class MistakeTests(SettingsTestCase):
     def test_an_endpoint_that_is_none_is_named(self) -> None:
         (line,) = self.mistakes(flags={"listen": ["tcp:80", "tpc:1"]})
         self.assertRegex(line, r"^listen\[1\].endpoint \(--listen\): 'tpc:1' is not an endpoint")
+
+    def test_endpoints_say_what_is_wrong_with_them(self) -> None:
+        for endpoint, wrong in (
+            ("8080", ", did you mean tcp:8080?"),
+            ("127.0.0.1:80", ", did you mean tcp:80:interface=127.0.0.1?"),
+            ("localhost:80", ", did you mean tcp:80:interface=127.0.0.1?"),
+            ("tcp:80x", ": the port must be a number from 0 to 65535, not '80x'"),
+            ("tcp:99999", ": the port must be a number from 0 to 65535, not '99999'"),
+            ("tcp6:port=65536", ": the port must be a number from 0 to 65535, not '65536'"),
+            ("tcp:-1", ": the port must be a number from 0 to 65535, not '-1'"),
+            ("tcp", ": it needs a port, like tcp:8080"),
+            ("tcp:interface=127.0.0.1", ": it needs a port, like tcp:8080"),
+            ("ssl:20443", ": ssl: needs privateKey=FILE"),
+            ("ssl:20443:certKey=/c.pem", ": ssl: needs privateKey=FILE"),
+        ):
+            self.assertEqual(
+                self.mistakes(flags={"listen": [endpoint]}),
+                [f"listen[0].endpoint (--listen): '{endpoint}' is not an endpoint{wrong}"],
+            )
+        for endpoint in ("tcp:0", "tcp:65535:interface=\\:\\:1", "tcp6:port=1", "unix:/x"):
+            load(from_flags({"listen": [endpoint]}))
+
+    def test_an_empty_url_file_says_so(self) -> None:
+        path = self.write(" \n")
+        self.assertEqual(
+            self.mistakes(flags={"amqp-url-file": path}),
+            [f"amqp.url_file (--amqp-url-file): the file is empty: {path}"],
+        )
 
     def test_routes_say_what_is_wrong_with_them(self) -> None:
         lines = self.mistakes(
@@ -344,7 +468,7 @@ class MistakeTests(SettingsTestCase):
         self.assertRegex(lines[0], r"^allow\[0\].operation \(FILE\) must be 'subscribe' or")
         self.assertRegex(lines[1], r"^allow\[0\].destination \(FILE\) is wrong: 'x' is not a")
         (line,) = self.mistakes('[[allow]]\noperation = "publish"')
-        self.assertEqual(line, "allow[0].destination is missing")
+        self.assertEqual(line, "allow[0].destination (FILE) is missing")
 
     def test_the_embedded_broker_is_for_this_machine(self) -> None:
         (line,) = self.mistakes('[embedded]\nlisten = "0.0.0.0:5672"')
@@ -397,7 +521,11 @@ class ValueTests(SettingsTestCase):
             settings.log = settings.log
 
     def test_the_heartbeat_of_the_url_comes_first(self) -> None:
-        for url, expected in (("amqp://h?heartbeat=5", 5), ("amqp://h", 9)):
+        for url, expected in (
+            ("amqp://h?heartbeat=5", 5),
+            (f"amqp://h?heartbeat={DEFAULT_HEARTBEAT}", DEFAULT_HEARTBEAT),
+            ("amqp://h", 9),
+        ):
             amqp = load(None, {"AMQP_URL": url, "TWBRIDGE_AMQP_HEARTBEAT": "9"}).settings.amqp
             parameters = amqp.parameters()
             assert parameters is not None
@@ -424,6 +552,30 @@ class DocumentationTests(SynchronousTestCase):
     def test_every_key_is_there_with_its_variable_and_default(self) -> None:
         rows = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \| (.*?) \|", DOCS.read_text(), re.MULTILINE)
         self.assertEqual(rows, [_row(section, name) for section, name in known_keys()])
+
+    def test_the_paths_that_no_route_may_have_are_there(self) -> None:
+        (row,) = re.findall(r"^\| `route.path` .*", DOCS.read_text(), re.MULTILINE)
+        for path in RESERVED_PATHS:
+            self.assertIn(f"`{path}`", row)
+
+    def test_what_rules_match_is_true(self) -> None:
+        rows = re.findall(
+            r"^\| `(/\S+)` \| .* \| `(/\S+)` \| `(/\S+)` \|$", DOCS.read_text(), re.MULTILINE
+        )
+        self.assertEqual(len(rows), 9)
+        peer = Peer(None, True, "")
+        for rule, good, bad in rows:
+            policy = Policy([Allow(operation="publish", destination=rule)])
+            policy.check("publish", parse(good), peer)
+            for operation, destination in (("publish", bad), ("subscribe", good)):
+                with self.assertRaises(Forbidden, msg=rule):
+                    policy.check(cast(Operation, operation), parse(destination), peer)
+
+    def test_the_example_is_one_that_works(self) -> None:
+        example = re.findall(r"^```toml\n(.*?)^```", DOCS.read_text(), re.MULTILINE | re.DOTALL)[-1]
+        path = os.path.abspath(self.mktemp())
+        Path(path).write_text(example)
+        self.assertEqual(warnings(load(None, {}, path).settings), [])
 
 
 def _row(section: str, name: str) -> tuple[str, str, str]:

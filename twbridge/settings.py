@@ -178,7 +178,8 @@ class Route(Section):
     """A WebSocket path, and what a client that speaks no dialect is connected to there."""
 
     path: Annotated[str, AfterValidator(_is_path)] = "/ws"
-    """Path of the URL."""
+    """Path of the URL; none of the bridge's own: `/`, `/healthz`, `/readyz`, `/metrics`, `/static`,
+    `/api`, `/admin`, nor one below those (below `/` all others are free)."""
     publish: Annotated[str, AfterValidator(_is_published_to)] = f"/exchange/{CHAT_EXCHANGE}/chat"
     """Destination that every frame is published to."""
     subscribe: Annotated[str, AfterValidator(_is_live)] = f"/exchange/{CHAT_EXCHANGE}/#"

@@ -85,6 +85,15 @@ class QueryTests(SynchronousTestCase):
         self.assertEqual(parse("amqp://h").heartbeat, 20)
         self.assertEqual(parse("amqp://h").connection_timeout, 10.0)
 
+    def test_another_default_heartbeat_is_for_urls_that_name_none(self) -> None:
+        for url, expected in (
+            ("amqp://h", 9),
+            ("amqp://h?heartbeat=20", 20),
+            ("amqp://h?heartbeat=0", 0),
+            ("amqp://h,amqp://i", 9),
+        ):
+            self.assertEqual(parse(url, heartbeat=9).heartbeat, expected)
+
     def test_the_files_of_tls(self) -> None:
         parameters = parse(
             "amqps://myhost?cacertfile=/path/to/ca.pem&certfile=/a%20b.pem&keyfile=key.pem"

@@ -136,7 +136,8 @@ def from_flags(values: Mapping[str, Any]) -> Layer:
         if is_list(key[0]):
             layer.put_section(key[0], [{key[1]: each} for each in given], f"--{name}")
         else:
-            layer.put(key, given, f"--{name}")
+            # What takes no value is 1 for twistd.
+            layer.put(key, given if isinstance(given, str) else bool(given), f"--{name}")
     return layer
 
 

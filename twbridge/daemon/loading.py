@@ -268,7 +268,8 @@ def _sentence(details: ErrorDetails, key: Key) -> str:
         return text if text.startswith("must") else f"is wrong: {text}"
     if details["type"] in _TYPES:
         return _TYPES[details["type"]]
-    text = details["msg"].replace("Input should be", "must be", 1).partition(", ")[0]
+    text = details["msg"].replace("Input should be", "must be", 1)
+    text = re.sub(", (unable to|got a) .*", "", text)
     text = _MEANT.get(text, text)
     given = details["input"]
     # A URL that is in the wrong place is still a secret.
