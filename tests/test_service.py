@@ -94,7 +94,7 @@ class RefusalTests(DaemonTestCase):
         toml = f'[embedded]\nenabled = true\nlisten = "127.0.0.1:{port}"'
         (line,) = self.refused(toml=toml)
         self.assertEqual(
-            line, f"embedded.listen: nobody can listen on 127.0.0.1:{port}: Address already in use"
+            line, f"embedded.listen: can't listen on 127.0.0.1:{port}: Address already in use"
         )
 
     def test_a_port_that_is_none_is_one_line(self) -> None:

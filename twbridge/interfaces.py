@@ -25,7 +25,8 @@ class IBridgePlugin(IPlugin):
     def start(bridge: Bridge) -> object:
         """Begin. The bridge listens; its link may still be connecting.
 
-        A failure is logged and stops nothing else. What is returned is ignored.
+        A failure is logged and stops nothing else; nor is ``stop`` called then. A Deferred may be
+        returned: its failure counts too.
         """
 
     def stop() -> object:

@@ -168,7 +168,7 @@ class BridgeService(Service):
             await broker.listen(host, port)
         except CannotListenError as error:
             raise SettingsError(
-                f"embedded.listen: nobody can listen on {host}:{port}: {listeners.reason(error)}"
+                f"embedded.listen: can't listen on {host}:{port}: {listeners.reason(error)}"
             ) from None
         return broker.url
 

@@ -75,7 +75,7 @@ class ReadinessTests(SynchronousTestCase):
         self.assert_ready(True, "away")
 
     def test_a_blocked_link_is_ready_and_says_so(self) -> None:
-        self.link.go("blocked", "low on memory")
+        self.link.go("blocked", "the broker takes no messages: low on memory")
         self.clock.advance(100)
         self.assert_ready(True, "takes no messages: low on memory")
 

@@ -74,7 +74,7 @@ class Readiness:
             return True, "ready"
         why = " ".join(self._link.state_description.split())
         if self._link.state in _CONNECTED:
-            return True, f"ready, but the broker takes no messages: {why}"
+            return True, f"ready, but {why}"
         if self._away_since is None:
             return False, f"waiting for the broker: {why}"
         away = self._clock.seconds() - self._away_since
