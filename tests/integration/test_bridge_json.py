@@ -184,7 +184,7 @@ class DenyTests(BridgeCase):
         self.assertEqual((await raw.closed()).code, 4503)
 
     async def test_the_log_says_so(self) -> None:
-        self.assertRegex(self.bridge.log, r"Nothing is allowed on 0\.0\.0\.0:\d+")
+        self.assertRegex(self.bridge.log, r"nothing is allowed on 0\.0\.0\.0:\d+")
 
 
 class AllowTests(BridgeCase):
