@@ -197,6 +197,12 @@ class Node:
                 os.killpg(self._server.pid, signal.SIGKILL)
             self._server.wait()
 
+    def sync(self) -> None:
+        """Bring what was declared to the disk: RabbitMQ answers a declare before it is there,
+        and a node that is killed within seconds may come back without the queue.
+        """
+        self.ctl("eval", "mnesia:sync_log().")
+
     def stop(self) -> None:
         """SIGTERM, and wait until it has shut down in order (2 to 3 s)."""
         if self._server is not None and self.running:

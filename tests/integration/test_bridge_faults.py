@@ -96,7 +96,7 @@ class FaultCase(BreakableCase):
     async def company(self) -> Company:
         """Clients that chat, and some that only listen."""
         queue = await self.witness()
-        await in_thread(self.node.ctl, "eval", "mnesia:sync_log().")
+        await in_thread(self.node.sync)
         company = Company(
             queue,
             talking=[await self.json(None, CHAT_OUT) for _ in range(4)],

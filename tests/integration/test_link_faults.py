@@ -183,6 +183,7 @@ class KillTests(FaultCase):
 
         publishing = Deferred.fromCoroutine(publish_on())
         await self.until(lambda: len(results) > 500)
+        await in_thread(self.node.sync)
         await in_thread(self.node.kill)
         await self.until(lambda: reasons)
         self.assertIsInstance(reasons[0], ConnectionClosed)
@@ -209,6 +210,7 @@ class KillTests(FaultCase):
     ) -> None:
         queue = await self.queue()
         link = await self.ready(timeout=30.0)
+        await in_thread(self.node.sync)
         await in_thread(self.node.kill)
         await self.until(lambda: link.state == "connecting")
         patient = [link.publish("", queue, b"%d" % number) for number in range(50)]

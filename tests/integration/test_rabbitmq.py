@@ -64,6 +64,7 @@ class NodeTests(SynchronousTestCase):
             channel.queue_declare("kept", durable=True)
             channel.confirm_delivery()
             channel.basic_publish("", "kept", b"x", pika.BasicProperties(delivery_mode=2))
+        node.sync()
         node.kill()
         self.assertFalse(node.running)
         node.start()
