@@ -210,9 +210,14 @@ class Node:
             self._server.wait(STOP_DEADLINE)
 
     def freeze(self) -> None:
-        """SIGSTOP: the sockets stay open and nothing answers."""
+        """SIGSTOP: the sockets stay open and nothing answers, when this returns."""
         assert self._server is not None
         self._server.send_signal(signal.SIGSTOP)
+        # A thread on another core runs on for a moment after the signal was sent.
+        tasks = Path(f"/proc/{self._server.pid}/task")
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline and not all(map(_is_stopped, tasks.iterdir())):
+            time.sleep(0.001)
 
     def thaw(self) -> None:
         """SIGCONT."""
@@ -337,6 +342,13 @@ def free_ports(count: int) -> list[int]:
 
 
 _shared: Node | None = None
+
+
+def _is_stopped(task: Path) -> bool:
+    """Whether a thread has stopped (proc(5), ``/proc/pid/stat``, field 3)."""
+    with contextlib.suppress(OSError):
+        return (task / "stat").read_text().rpartition(")")[2].split()[0] == "T"
+    return True
 
 
 def shared() -> Node:
