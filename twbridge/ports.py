@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from twbridge.hub import Hub
     from twbridge.policy import Policy
 
-__all__ = ["UP", "Consumer", "ConsumingLink", "Limits", "Link", "Services", "Transport"]
+__all__ = [
+    "UP",
+    "Consumer",
+    "ConsumingLink",
+    "Limits",
+    "Link",
+    "Publishing",
+    "Services",
+    "Transport",
+]
 
 #: The link's states in which it consumes.
 UP = frozenset({"ready", "blocked"})
@@ -85,12 +94,8 @@ class Transport(Protocol):
         """Read again."""
 
 
-class Link(Pressing, Protocol):
-    """What sessions need of the link."""
-
-    @property
-    def state(self) -> str:
-        """``ready`` and ``blocked`` are up."""
+class Publishing(Protocol):
+    """What whoever publishes needs of the link."""
 
     def publish(
         self,
@@ -102,6 +107,14 @@ class Link(Pressing, Protocol):
         mandatory: bool = False,
     ) -> Deferred[None]:
         """Publish; fires when the broker has confirmed it."""
+
+
+class Link(Pressing, Publishing, Protocol):
+    """What sessions need of the link."""
+
+    @property
+    def state(self) -> str:
+        """``ready`` and ``blocked`` are up."""
 
 
 @dataclass(frozen=True, slots=True)

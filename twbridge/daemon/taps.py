@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -15,6 +14,7 @@ from twbridge.destinations import Destination, parse
 from twbridge.dialects.interfaces import Encoder
 from twbridge.errors import TwbridgeError
 from twbridge.hub import Hub
+from twbridge.ports import Publishing
 from twbridge.wire import Delivery
 
 _log = Logger()
@@ -22,21 +22,6 @@ _log = Logger()
 AGAIN = 5.0
 """Seconds until a subscription that the broker ended is asked for again."""
 TEXT = "text/plain; charset=utf-8"
-
-
-class Publishing(Protocol):
-    """What is needed of the link."""
-
-    def publish(
-        self,
-        exchange: str,
-        routing_key: str,
-        body: bytes,
-        properties: dict[str, Any] | None = None,
-        *,
-        mandatory: bool = False,
-    ) -> Deferred[None]:
-        """Publish; fires when the broker has confirmed it."""
 
 
 class _NoFrame:
