@@ -6,20 +6,27 @@ Messages are no events: the hub encodes them once for many sessions (``hub.py``)
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
 
 from twbridge.destinations import Destination
 from twbridge.errors import TwbridgeError
+from twbridge.starts import Start
 
 __all__ = [
+    "Ack",
+    "AckMode",
     "Command",
+    "Drain",
+    "Dropped",
     "Event",
     "Gap",
     "Id",
     "Invalid",
     "LinkChanged",
+    "Nack",
+    "Overflow",
     "Ping",
     "Pong",
     "Publish",
@@ -35,6 +42,14 @@ __all__ = [
 #: What a client called its request; the answer repeats it.
 Id: TypeAlias = str | int | None
 
+#: ``auto``: what is written to the socket is done with. ``client``: what the client acknowledges.
+AckMode: TypeAlias = Literal["auto", "client"]
+
+#: What becomes of messages for a client that reads too slowly. ``close``: it is closed (1013).
+#: ``drop-oldest``: the oldest that wait are dropped, and it is told how many. ``latest``: of each
+#: routing key only the newest waits. ``block``: the broker keeps them.
+Overflow: TypeAlias = Literal["close", "drop-oldest", "latest", "block"]
+
 
 # -- commands
 
@@ -44,11 +59,18 @@ class Subscribe(Struct):
 
     With ``patient`` it waits for as long as the broker is away; without, it is refused with
     ``not_ready`` after the hub's timeout. A dialect that can't tell its client is patient.
+
+    ``prefetch``: how many messages of a queue may be unacknowledged, or how many of a stream are
+    read ahead. ``start``: where a stream is read from. None: what suits the destination's kind.
     """
 
     id: Id
     destination: Destination
     patient: bool = False
+    ack: AckMode = "auto"
+    prefetch: int | None = None
+    start: Start | None = None
+    overflow: Overflow | None = None
 
 
 class Unsubscribe(Struct):
@@ -72,6 +94,25 @@ class Publish(Struct):
     mandatory: bool | None = None
 
 
+class Ack(Struct):
+    """A delivery is done with. With ``multiple``, all up to it too."""
+
+    id: Id
+    destination: Destination
+    delivery_tag: int
+    multiple: bool = False
+
+
+class Nack(Struct):
+    """A delivery is refused: back to its queue, or (without ``requeue``) dead-lettered."""
+
+    id: Id
+    destination: Destination
+    delivery_tag: int
+    requeue: bool = True
+    multiple: bool = False
+
+
 class Ping(Struct):
     """Answer with a :class:`Pong`: the way through the bridge is open."""
 
@@ -85,7 +126,7 @@ class Invalid(Struct):
     error: TwbridgeError
 
 
-Command: TypeAlias = Subscribe | Unsubscribe | Publish | Ping | Invalid
+Command: TypeAlias = Subscribe | Unsubscribe | Publish | Ack | Nack | Ping | Invalid
 
 
 # -- events
@@ -136,9 +177,29 @@ class LinkChanged(Struct):
 
 
 class Gap(Struct):
-    """Live messages of this subscription may be missing: its queue had to be made again."""
+    """Messages of this subscription are missing.
+
+    A stream: those from offset ``first`` on, and it goes on with ``resumed`` (which is smaller
+    where the stream was made anew). Without them: live messages may be missing, because the queue
+    had to be made again.
+    """
 
     destination: Destination
+    first: int | None = None
+    resumed: int | None = None
+
+
+class Dropped(Struct):
+    """So many messages were dropped since the last word of it: the client read too slowly."""
+
+    destination: Destination
+    count: int
+
+
+class Drain(Struct):
+    """The bridge is about to stop: come back after so many seconds."""
+
+    reconnect_after: float
 
 
 class Pong(Struct):
@@ -148,5 +209,14 @@ class Pong(Struct):
 
 
 Event: TypeAlias = (
-    Welcome | Subscribed | Unsubscribed | Published | Refused | LinkChanged | Gap | Pong
+    Welcome
+    | Subscribed
+    | Unsubscribed
+    | Published
+    | Refused
+    | LinkChanged
+    | Gap
+    | Dropped
+    | Drain
+    | Pong
 )

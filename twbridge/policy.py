@@ -49,14 +49,19 @@ class Peer:
         loopback: whether the *listener* is bound to a loopback address or a local socket; a proxy
             on this machine makes every client's address a loopback one.
         address: the client's address, for logs.
+        client: the UUID that its library keeps for its lifetime (``?client=``), in canonical form;
+            None where it gave none.
     """
 
-    __slots__ = ("address", "loopback", "user")
+    __slots__ = ("address", "client", "loopback", "user")
 
-    def __init__(self, user: str | None, loopback: bool, address: str) -> None:
+    def __init__(
+        self, user: str | None, loopback: bool, address: str, client: str | None = None
+    ) -> None:
         self.user = user
         self.loopback = loopback
         self.address = address
+        self.client = client
 
     def __repr__(self) -> str:
         return f"<Peer {self.address} user={self.user!r} loopback={self.loopback}>"

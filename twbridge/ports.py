@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,8 +15,11 @@ from twbridge.link.topology import Queue
 from twbridge.wire import Delivery
 
 if TYPE_CHECKING:
+    from twbridge.dialects.interfaces import Encoder
     from twbridge.hub import Hub
     from twbridge.policy import Policy
+    from twbridge.resends import Resends
+    from twbridge.subscriptions.streams import Streams
 
 __all__ = [
     "UP",
@@ -46,8 +49,24 @@ class Consumer(Protocol):
     def unbind(self, exchange: str, key: str, /) -> Deferred[None]:
         """Undo it."""
 
-    def cancel(self) -> Deferred[None]:
-        """Consume no more; the queue goes with its consumer."""
+    def cancel(self, delete: bool = False) -> Deferred[None]:
+        """Consume no more; an exclusive queue goes with its consumer, any other if ``delete``."""
+
+    def ack(self, tag: int, multiple: bool = False) -> bool:
+        """Be done with a delivery. False: the broker has taken it back."""
+
+    def nack(self, tag: int, requeue: bool = True, multiple: bool = False) -> bool:
+        """Refuse a delivery. False: the broker has taken it back."""
+
+    def sync(self) -> Deferred[None]:
+        """Fires when all has come that the broker had for it, as far as the prefetch goes.
+
+        Fails with ConnectionClosed or what ended the consumer.
+        """
+
+    @property
+    def voided(self) -> int:
+        """Deliveries with tags up to this one were taken back by the broker, with a connection."""
 
 
 class ConsumingLink(Protocol):
@@ -71,8 +90,12 @@ class ConsumingLink(Protocol):
         no_ack: bool = False,
         prefetch: int = 20,
         on_end: Callable[[TwbridgeError], None] | None = None,
+        arguments: Callable[[], Mapping[str, Any]] | None = None,
     ) -> Deferred[Any]:
-        """Declare a queue and consume it; fires with a :class:`Consumer`."""
+        """Declare a queue and consume it; fires with a :class:`Consumer`.
+
+        ``arguments`` is asked for those of basic.consume each time that the consumer is made.
+        """
 
 
 class Transport(Protocol):
@@ -92,6 +115,22 @@ class Transport(Protocol):
 
     def resume_reading(self) -> None:
         """Read again."""
+
+    def encoder(self, encoder: Encoder, /) -> Encoder:
+        """The encoder whose frames suit this socket: that one, or one that compresses.
+
+        It is the same object for all sockets that get the same bytes.
+        """
+
+    @property
+    def writable(self) -> bool:
+        """Whether the socket takes data; else it waits. ``Session.writable`` says when it does
+        again.
+        """
+
+    @property
+    def room(self) -> int:
+        """How many bytes of messages that may be dropped can wait for the socket."""
 
 
 class Publishing(Protocol):
@@ -126,6 +165,8 @@ class Limits:
     #: The longest properties and headers, encoded, in bytes. They must fit into an AMQP frame.
     headers: int = 32 << 10
     subscriptions: int = 128
+    #: Deliveries of a queue without an ack, and messages of a stream that are read ahead.
+    prefetch: int = 1000
     #: Words "#" with words behind, in all patterns of a session: they cost time to match.
     inner_hashes: int = 8
     #: Publishes without an answer; past it the socket is not read.
@@ -139,6 +180,8 @@ class Services:
     """What all sessions of an instance share."""
 
     hub: Hub
+    streams: Streams
+    resends: Resends
     link: Link
     policy: Policy
     #: The instance's id, shown to clients.

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from zope.interface import Attribute, Interface
 
-from twbridge.commands import Command, Event
+from twbridge.commands import Command, Event, Overflow
 from twbridge.destinations import Destination
 from twbridge.wire import Delivery
 
@@ -29,6 +29,10 @@ class Route(Protocol):
     def on_error(self) -> str:
         """``close`` or ``ignore``: what becomes of a client whose publish failed."""
 
+    @property
+    def overflow(self) -> Overflow | None:
+        """What becomes of messages for a client that reads too slowly; None: as the kind is."""
+
 
 class Close(NamedTuple):
     """End the connection with a WebSocket close code and a reason (123 bytes at most)."""
@@ -44,8 +48,20 @@ class Encoder(Protocol):
     encodes once for each (encoder, destination as subscribed).
     """
 
-    def encode(self, destination: Destination, delivery: Delivery) -> bytes:
-        """The message as one frame, ready for the socket (``frames.py``)."""
+    def encode(
+        self,
+        destination: Destination,
+        delivery: Delivery,
+        *,
+        offset: int | None = None,
+        delivery_tag: int | None = None,
+    ) -> bytes:
+        """The message as one frame, ready for the socket (``frames.py``).
+
+        Args:
+            offset: its place in the stream that it was read from.
+            delivery_tag: what the client acknowledges it by; None where it need not.
+        """
 
 
 class IDialect(Interface):

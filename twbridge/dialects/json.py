@@ -120,7 +120,14 @@ class _JsonEncoder:
 
     __slots__ = ()
 
-    def encode(self, destination: Destination, delivery: Delivery) -> bytes:
+    def encode(
+        self,
+        destination: Destination,
+        delivery: Delivery,
+        *,
+        offset: int | None = None,
+        delivery_tag: int | None = None,
+    ) -> bytes:
         """One frame with the body as JSON, as a string or as base64, as its content type says."""
         properties: dict[str, Any] = dict(delivery.properties)
         headers = properties.pop("headers", {})

@@ -30,7 +30,14 @@ class _RawEncoder:
 
     __slots__ = ()
 
-    def encode(self, destination: Destination, delivery: Delivery) -> bytes:
+    def encode(
+        self,
+        destination: Destination,
+        delivery: Delivery,
+        *,
+        offset: int | None = None,
+        delivery_tag: int | None = None,
+    ) -> bytes:
         """The body as one frame."""
         body = delivery.body
         raw = delivery.raw_properties
@@ -57,7 +64,9 @@ class RawCodec:
     def __init__(self, route: Route) -> None:
         self.encoder: Encoder = _ENCODER
         self._destination = parse(route.publish)
-        self._opening = (Subscribe(None, parse(route.subscribe), patient=True),)
+        self._opening = (
+            Subscribe(None, parse(route.subscribe), patient=True, overflow=route.overflow),
+        )
         self._close_on_error = route.on_error == "close"
         #: Publishes that failed while ``on_error`` is ``ignore``.
         self.ignored = 0
@@ -94,11 +103,11 @@ class RawDialect:
     def __init__(self) -> None:
         self.subprotocol: str | None = None
         # One for each route, and routes come from the settings.
-        self._codecs: dict[tuple[str, str, str], RawCodec] = {}
+        self._codecs: dict[tuple[str, str, str, str | None], RawCodec] = {}
 
     def codec(self, route: Route) -> ICodec:
         """The route's codec, one for all its sessions."""
-        key = (route.publish, route.subscribe, route.on_error)
+        key = (route.publish, route.subscribe, route.on_error, route.overflow)
         codec = self._codecs.get(key)
         if codec is None:
             codec = self._codecs[key] = RawCodec(route)
