@@ -72,7 +72,7 @@ class EmbeddedTests(SynchronousTestCase):
         consumer = self.result(self.link.consume(Queue(), print, on_end=ends.append))
         self.result(consumer.bind("amq.topic", "#"))
         self.result(consumer.bind("gone", "#"))
-        self.link._exchanges.clear()  # somebody else's exchange
+        self.link._declared.clear()  # somebody else's exchange
         self.network.broker.vhost.delete_exchange("gone")
         self.network.broker.close_connections("restart")
         self.network.advance(10)

@@ -18,11 +18,11 @@ socket that publishes. It is ready when all of them are.
 from __future__ import annotations
 
 import random as _random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -31,6 +31,7 @@ from twisted.python.failure import Failure
 from twbridge.errors import ConnectionClosed, NotReady, ProtocolClosed
 from twbridge.link.connection import Connection
 from twbridge.link.consumer import Consumer
+from twbridge.link.declared import Declared
 from twbridge.link.endpoints import check, endpoint
 from twbridge.link.line import Line, Retry
 from twbridge.link.publisher import Publisher
@@ -126,7 +127,7 @@ class Link:
             on_return=self._return,
             why=lambda: self.state_description,
         )
-        self._exchanges: dict[str, Exchange] = {}
+        self._declared: dict[tuple[type, str], Declared] = {}
         self._sides: dict[Line, SideChannel] = {}
         self._publishing = self._line("publish")
         self._consuming: dict[Line, list[Consumer]] = {self._line("consume"): []}
@@ -288,26 +289,38 @@ class Link:
 
     # -- topology and consumers ----------------------------------------------------------
 
-    def declare(self, exchange: Exchange) -> Deferred[None]:
-        """Declare an exchange now, or when the link is up, and after each reconnect.
+    def declare(
+        self, what: Exchange | Queue, bindings: Iterable[tuple[str, str]] = ()
+    ) -> Deferred[None]:
+        """Declare an exchange or a queue now, or when the link is up, and after each reconnect.
 
-        Fails with ChannelClosed when the broker refuses; it is forgotten then.
+        Fails with ChannelClosed when the broker refuses; what is refused is forgotten then. A
+        queue that exists with other properties (406) stays as it is, and is bound.
+
+        Args:
+            what: a queue has a name and is not exclusive.
+            bindings: exchange and binding key, for a queue.
         """
-        self._exchanges[exchange.name] = exchange
+        declared = Declared(what, tuple(bindings))
+        self._declared[declared.key] = declared
         side = self._sides.get(self._publishing)
         if side is None:
-            done: Deferred[None] = Deferred()
-            done.callback(None)
-            return done
-        return side.ask(_declaring(exchange)).addCallbacks(
-            lambda _: None, self._undeclared, errbackArgs=(exchange,)
-        )
+            return succeed(None)
+        done = declared.ask(side)
+        return done.addCallbacks(lambda _: None, self._undeclared, errbackArgs=(declared,))
 
-    def _undeclared(self, failure: Failure, exchange: Exchange) -> Failure | None:
+    def _undeclared(self, failure: Failure, declared: Declared) -> Failure | None:
         if failure.check(ConnectionClosed):
             return None  # declared when the link is back
-        self._exchanges.pop(exchange.name, None)
+        if self._declared.get(declared.key) is declared:
+            del self._declared[declared.key]
+            self._take_as_it_is(declared, failure.value)
         return failure
+
+    def _take_as_it_is(self, declared: Declared, error: BaseException | None) -> None:
+        known = declared.as_it_is(error)
+        if known is not None:
+            self._declared[known.key] = known
 
     def consume(
         self,
@@ -317,6 +330,7 @@ class Link:
         no_ack: bool = False,
         prefetch: int = 20,
         on_end: Callable[[ProtocolClosed], object] | None = None,
+        arguments: Callable[[], Mapping[str, Any]] | None = None,
     ) -> Deferred[Consumer]:
         """Consume a queue, declared first; fires when the broker delivers from it.
 
@@ -326,6 +340,7 @@ class Link:
             prefetch: how many unacknowledged messages the broker sends; with acks only.
             on_end: called once if the broker ends it: queue deleted, an ack not in time, or its
                 declaration refused after a reconnect.
+            arguments: asked for the arguments of basic.consume, now and after each reconnect.
 
         Fails with ChannelClosed (refused) or NotReady (the link is not up in time).
         """
@@ -339,6 +354,7 @@ class Link:
             prefetch=prefetch,
             timeout=self.options.timeout,
             why=lambda: self.state_description,
+            arguments=arguments,
         )
         consumer.on_gone = self._consuming[line].remove
         self._consuming[line].append(consumer)
@@ -383,18 +399,15 @@ class Link:
     async def prepare(self, line: Line, connection: Connection) -> None:
         """Declare what is remembered, and let the consumers of the line begin again."""
         side = SideChannel(connection)
-        declared = [(each, side.ask(_declaring(each))) for each in self._exchanges.values()]
-        for exchange, answer in declared:
+        asked = [(each, each.ask(side)) for each in self._declared.values()]
+        for declared, answer in asked:
             try:
                 await answer
             except ConnectionClosed:
                 raise
             except Exception as error:
-                _log.error(
-                    "The broker refused the exchange {name}: {error}",
-                    name=exchange.name,
-                    error=error,
-                )
+                _log.error("The broker refused {what}: {error}", what=declared, error=error)
+                self._take_as_it_is(declared, error)
         if line is self._publishing:
             connection.on_blocked = self._blocked
         else:
@@ -457,22 +470,6 @@ class Link:
             else:
                 self._away.ended(self._clock.seconds())
                 self._machine.up()
-
-
-def _declaring(exchange: Exchange) -> Callable[[Any], Deferred[Any]]:
-    def ask(channel: Any) -> Deferred[Any]:
-        answer: Deferred[Any] = channel.exchange_declare(
-            exchange=exchange.name,
-            exchange_type=exchange.type,
-            passive=exchange.passive,
-            durable=exchange.durable,
-            auto_delete=exchange.auto_delete,
-            internal=exchange.internal,
-            arguments=dict(exchange.arguments),
-        )
-        return answer
-
-    return ask
 
 
 def _log_failure(failure: Failure) -> None:

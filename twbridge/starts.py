@@ -38,8 +38,10 @@ class Start(Struct, frozen=True):
     value: int = 0
 
     def __str__(self) -> str:
-        return self.where if self.where not in ("offset", "timestamp") else (
-            f"{self.where}={self.value}"
+        return (
+            self.where
+            if self.where not in ("offset", "timestamp")
+            else (f"{self.where}={self.value}")
         )
 
 

@@ -64,6 +64,7 @@ class Consumer:
         prefetch: int,
         timeout: float,
         why: Callable[[], str],
+        arguments: Callable[[], Mapping[str, Any]] | None = None,
     ) -> None:
         self.queue = queue
         self.queue_name = ""
@@ -75,6 +76,7 @@ class Consumer:
         self._prefetch = prefetch
         self._timeout = timeout
         self._why = why
+        self._arguments = arguments or dict
         self._bindings: dict[Any, Binding] = {}
         self._channel: Channel | None = None
         self._side: SideChannel | None = None
@@ -142,12 +144,36 @@ class Consumer:
         """Refuse a delivery. False: it is from before a reconnect and was requeued."""
         return self._answer(tag, lambda id, tag: nack_frame(id, tag, multiple, requeue))
 
-    def cancel(self) -> Deferred[None]:
-        """End it; fires when the broker has let the queue go. ``on_end`` is not called."""
+    @property
+    def voided(self) -> int:
+        """The tag of the last delivery that the broker has taken back with a lost connection."""
+        return self._tags_before if self._channel is not None else self._last_tag
+
+    def sync(self) -> Deferred[None]:
+        """Fires when everything has been delivered that the broker had, up to the prefetch.
+
+        It is an answer of the broker that comes behind the deliveries. Fails with
+        ConnectionClosed while the link is down, or with what ended the consumer.
+        """
+        if self._channel is None:
+            return fail(self.ended or ConnectionClosed(0, "the link is down"))
+        answer: Deferred[Any] = self._channel.basic_qos(prefetch_count=self._prefetch)
+        return answer.addCallback(lambda _: None)
+
+    def cancel(self, delete: bool = False) -> Deferred[None]:
+        """End it; fires when the broker has let the queue go. ``on_end`` is not called.
+
+        Args:
+            delete: delete the queue, if the link is up.
+        """
         self._on_end = _ignore
-        channel = self._channel
+        channel, queue = self._channel, self.queue_name
         self._finish(ChannelClosed(0, "the consumer was cancelled"))
-        return channel.close("consumer cancelled") if channel is not None else succeed(None)
+        if channel is None:
+            return succeed(None)
+        if delete and queue:
+            channel.queue_delete(queue=queue, nowait=True)
+        return channel.close("consumer cancelled")
 
     def when_up(self) -> Deferred[None]:
         """Fires when it consumes; fails with what ended it, or NotReady after the timeout."""
@@ -213,7 +239,12 @@ class Consumer:
         self._tags_before = self._last_tag
         channel.consumers[tag] = self._on_delivery if self._no_ack else self._deliver
         self._started = True
-        await channel.basic_consume(queue=self.queue_name, consumer_tag=tag, no_ack=self._no_ack)
+        await channel.basic_consume(
+            queue=self.queue_name,
+            consumer_tag=tag,
+            no_ack=self._no_ack,
+            arguments=dict(self._arguments()),
+        )
         self._settle(None)
 
     def _ask(self, name: Any, binding: Binding, side: SideChannel) -> Deferred[None]:
