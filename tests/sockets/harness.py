@@ -59,6 +59,8 @@ class RecordingSession:
         self.socket = socket
         self.messages: list[tuple[bytes, bool]] = []
         self.events: list[str] = []
+        self.awoken = 0
+        self.delays: list[float] = []
         self.error: Exception | None = None
 
     def opened(self) -> None:
@@ -75,6 +77,13 @@ class RecordingSession:
     def link_changed(self, state: str) -> None:
         self.events.append(state)
 
+    def writable(self) -> None:
+        self.awoken += 1
+
+    def draining(self, seconds: float) -> None:
+        self.delays.append(seconds)
+        self.socket.send(b"bye", False)
+
     def lost(self) -> None:
         self.events.append("lost")
 
@@ -87,6 +96,7 @@ class WebSocketTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
+        self.luck = 0.5
         self.sessions: list[RecordingSession] = []
         self.factory = BridgeFactory(
             self.open_session,
@@ -95,6 +105,7 @@ class WebSocketTestCase(SynchronousTestCase):
             clock=self.clock,
             listener=self.listener,
             options=self.options,
+            random=lambda: self.luck,
         )
         self.front = FrontFactory(
             self.factory,

@@ -74,7 +74,7 @@ class HandshakeTests(WebSocketTestCase):
         self.assertEqual(self.status(self.ask(upgrade("/"))), 404)
 
     def test_a_query_is_no_part_of_the_path(self) -> None:
-        self.open(upgrade("/ws?client=1"))
+        self.open(upgrade("/ws?any=1"))
 
     def test_other_versions_are_426_with_ours(self) -> None:
         for version in ("8", "12", "14", "x", None):
@@ -114,6 +114,40 @@ class HandshakeTests(WebSocketTestCase):
         socket = self.ask(request)
         self.assertEqual(self.status(socket), 400)
         self.assertNotIn(str(ConnectionDeny).encode(), socket.received)
+
+
+class ClientTests(WebSocketTestCase):
+    """The name of a client that outlives its connections."""
+
+    uuid = "0b0f3f8e-7a4c-4a6e-9a55-7d0b7b1c9e01"
+
+    def test_it_is_the_peers_in_lower_case(self) -> None:
+        for query in (
+            f"client={self.uuid}",
+            f"client={self.uuid.upper()}",
+            f"access_token=secret&client={self.uuid}&x",
+            f"client={self.uuid.replace('-', '%2D')}",
+        ):
+            self.open(upgrade(f"/ws?{query}"))
+            self.assertEqual(self.session.peer.client, self.uuid, query)
+
+    def test_without_one_there_is_none(self) -> None:
+        for path in ("/ws", "/ws?", "/ws?Client=1&clients=2"):
+            self.open(upgrade(path))
+            self.assertIsNone(self.session.peer.client)
+
+    def test_anything_else_is_400_and_not_repeated(self) -> None:
+        for value in ("", "hunter2", self.uuid[:-1], self.uuid + "0", "{" + self.uuid + "}", "%00"):
+            socket = self.ask(upgrade(f"/ws?client={value}"))
+            self.assertEqual(self.status(socket), 400, value)
+            self.assertIn(b"The parameter client must be a UUID.", socket.received)
+            self.assertNotIn(b"hunter2", socket.received)
+        self.assertEqual(self.sessions, [])
+
+    def test_two_are_400(self) -> None:
+        socket = self.ask(upgrade(f"/ws?client={self.uuid}&client={self.uuid}"))
+        self.assertEqual(self.status(socket), 400)
+        self.assertIn(b"The parameter client must not be repeated.", socket.received)
 
 
 class SubprotocolTests(WebSocketTestCase):

@@ -13,7 +13,9 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from tests.fake_sockets import Closed, client_frame, close_of, upgrade
 from tests.sockets.harness import CLOSE, PING, PONG, TEXT, RecordingSession, WebSocketTestCase
 from twbridge.dialects.interfaces import ICodec
+from twbridge.dialects.raw import RawDialect
 from twbridge.policy import Peer
+from twbridge.settings import Route
 from twbridge.ws import Socket
 
 
@@ -260,6 +262,78 @@ class PingTests(WebSocketTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
+class WritableTests(WebSocketTestCase):
+    """What a session knows of its peer's reading."""
+
+    def test_it_is_writable_until_the_socket_is_full_and_told_when_it_is_again(self) -> None:
+        socket = self.open()
+        port = self.session.socket
+        self.assertTrue(port.writable)
+        socket.reading = False
+        port.send(b"a" * 70_000, True)
+        self.assertFalse(port.writable)
+        port.send(b"b" * 1_000, True)
+        self.assertEqual(self.session.awoken, 0)
+        socket.reading = True
+        socket.drain()
+        self.assertTrue(port.writable)
+        self.assertEqual(self.session.awoken, 1)
+        self.assertEqual([payload[:1] for _, payload in socket.take_frames()], [b"a", b"b"])
+
+    def test_it_is_not_told_while_something_still_waits(self) -> None:
+        socket = self.open()
+        socket.reading = False
+        for _ in range(2):
+            self.session.socket.send(b"a" * 70_000, True)
+        # The second of them fills the socket again.
+        socket.drain()
+        self.assertFalse(self.session.socket.writable)
+        self.assertEqual(self.session.awoken, 0)
+        socket.drain()
+        self.assertTrue(self.session.socket.writable)
+        self.assertEqual(self.session.awoken, 1)
+
+    def test_what_it_sends_then_comes_after_what_waited(self) -> None:
+        socket = self.open()
+        session = self.session
+        session.writable = lambda: session.socket.send(b"c", True)  # type: ignore[method-assign]
+        socket.reading = False
+        session.socket.send(b"a" * 70_000, True)
+        session.socket.send(b"b", True)
+        socket.reading = True
+        socket.drain()
+        self.assertEqual([payload[:1] for _, payload in socket.take_frames()], [b"a", b"b", b"c"])
+
+    def test_a_session_that_fails_then_is_1011(self) -> None:
+        socket = self.open()
+        self.session.writable = lambda: 1 / 0  # type: ignore[method-assign,assignment]
+        socket.reading = False
+        self.session.socket.send(b"a" * 70_000, True)
+        socket.reading = True
+        socket.drain()
+        socket.received = socket.received[70_010:]
+        self.assert_closed(socket, 1011)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_a_closed_one_is_not_writable(self) -> None:
+        socket = self.open()
+        port = self.session.socket
+        port.close(1000, "")
+        self.assertFalse(port.writable)
+        socket.lose(ConnectionDone())
+        self.assertFalse(port.writable)
+        self.assertEqual(self.session.awoken, 0)
+
+    def test_its_room_is_the_send_buffer(self) -> None:
+        self.open()
+        self.assertEqual(self.session.socket.room, 100_000)
+
+    def test_frames_are_everybodys(self) -> None:
+        self.open()
+        encoder = RawDialect().codec(Route()).encoder
+        self.assertIs(self.session.socket.encoder(encoder), encoder)
+
+
 class LinkTests(WebSocketTestCase):
     """News of the link."""
 
@@ -282,6 +356,26 @@ class ShutdownTests(WebSocketTestCase):
         self.assertNoResult(done)
         self.assert_closed(sockets[1], 1001)
         self.assertIsNone(self.successResultOf(done))
+
+    def test_sessions_say_before_the_close_when_to_be_back(self) -> None:
+        sockets = []
+        for luck, seconds in ((0.0, 0.5), (0.5, 2.75), (1.0, 5.0)):
+            sockets.append(self.open())
+            self.luck = luck
+            self.factory.close_all(1001, "shutting down")
+            self.assertEqual(self.session.delays, [seconds])
+            self.factory._refusing = None
+        for socket in sockets:
+            frames = socket.take_frames()
+            self.assertEqual([opcode for opcode, _ in frames], [TEXT, CLOSE])
+            self.assertEqual(frames[0][1], b"bye")
+
+    def test_a_session_that_can_not_say_it_is_closed_all_the_same(self) -> None:
+        socket = self.open()
+        self.session.draining = lambda seconds: 1 / 0  # type: ignore[method-assign,assignment]
+        self.factory.close_all()
+        self.assert_closed(socket, 1001)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_it_ends_at_the_deadline(self) -> None:
         self.open().reading = False

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
+from random import random
 from typing import Any, Final
 
 from autobahn.twisted.websocket import WebSocketServerFactory
@@ -26,6 +28,9 @@ _log = Logger()
 _VERSION: Final = (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"))
 
 
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
 class BridgeFactory(WebSocketServerFactory):
     """The WebSockets of one listener.
 
@@ -37,6 +42,7 @@ class BridgeFactory(WebSocketServerFactory):
         listener: whose pages may connect.
         options: limits and times.
         clock: the time.
+        random: a number from 0 to 1, for delays.
     """
 
     log: Any = Hush()
@@ -51,9 +57,11 @@ class BridgeFactory(WebSocketServerFactory):
         clock: IReactorTime,
         listener: Listener | None = None,
         options: SocketOptions | None = None,
+        random: Callable[[], float] = random,
     ) -> None:
         self.open_session = open_session
         self.clock = clock
+        self._random = random
         self.options = options = options or SocketOptions()
         self.connections: set[BridgeProtocol] = set()
         self._dialects = {dialect.subprotocol: dialect for dialect in dialects}
@@ -138,7 +146,7 @@ class BridgeFactory(WebSocketServerFactory):
         dialect = self._choose(head.items("sec-websocket-protocol"))
         # One that comes through a proxy is not here, wherever the proxy is.
         loopback = self._listener.loopback and client.local
-        peer = Peer(None, loopback, client.address)
+        peer = Peer(None, loopback, client.address, _identity(head))
         opening = Opening(peer, dialect.codec(route), dialect.subprotocol)
         return self._kind(self, opening, lease)
 
@@ -187,8 +195,14 @@ class BridgeFactory(WebSocketServerFactory):
         for protocol in list(self.connections):
             protocol.link_changed(state)
 
+    def _back_after(self) -> float:
+        """When one of many clients should be back: not all at once."""
+        first = 0.5
+        spread = max(self.options.reconnect_spread - first, 0.0)
+        return round(first + spread * self._random(), 3)
+
     def close_all(self, code: int = 1001, reason: str = "going away") -> Deferred[None]:
-        """Lets nobody in any more and closes every connection.
+        """Lets nobody in any more, tells clients when to be back and closes every connection.
 
         Returns:
             Fires when all are gone: after ``close_timeout`` and a second at the latest.
@@ -197,8 +211,23 @@ class BridgeFactory(WebSocketServerFactory):
         done: Deferred[None] = Deferred()
         self._waiting.append(done)
         for protocol in list(self.connections):
-            protocol.close(code, reason)
+            protocol.send_away(code, reason, self._back_after())
         if not self.connections:
             self._waiting.remove(done)
             done.callback(None)
         return done
+
+
+def _identity(head: Head) -> str | None:
+    """The UUID that a client goes by through its reconnects (``?client=``), in lower case.
+
+    Raises:
+        Refusal: 400, it is none, or there are two.
+    """
+    given = head.parameter("client")
+    if given is None:
+        return None
+    identity = given.lower()
+    if not _UUID.fullmatch(identity):
+        raise Refusal(400, "The parameter client must be a UUID.")
+    return identity

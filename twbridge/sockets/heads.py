@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from http import HTTPStatus
 from typing import Final
+from urllib.parse import parse_qsl
 
 _END: Final = b"\r\n\r\n"
 # Controls other than tab, CR and LF; 85, a line break to Python; CR or LF without the other.
@@ -89,6 +90,18 @@ class Head:
     def query(self) -> str:
         """What follows the first question mark, not decoded."""
         return self.target.partition("?")[2]
+
+    def parameter(self, name: str) -> str | None:
+        """The value of a parameter of the query that may come once at most, decoded.
+
+        Raises:
+            Refusal: 400, it came more than once.
+        """
+        pairs = parse_qsl(self.query, keep_blank_values=True)
+        values = [value for key, value in pairs if key == name]
+        if len(values) > 1:
+            raise Refusal(400, f"The parameter {name} must not be repeated.")
+        return values[0] if values else None
 
     def values(self, name: str) -> list[str]:
         """Every value of the field `name` (lower case), in the order of the lines."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from twbridge.dialects.interfaces import ICodec
+from twbridge.dialects.interfaces import Encoder, ICodec
 from twbridge.policy import Peer
 
 
@@ -22,6 +22,7 @@ class SocketOptions:
         ping_interval: seconds of silence after which a peer is pinged.
         ping_timeout: seconds it has to answer.
         close_timeout: seconds it has to close.
+        reconnect_spread: seconds over which clients are asked to come back, when all are sent away.
         deflate: take compressed messages (permessage-deflate, RFC 7692). Ours are sent as they
             are: one frame serves all.
     """
@@ -33,6 +34,7 @@ class SocketOptions:
     ping_interval: float = 25.0
     ping_timeout: float = 20.0
     close_timeout: float = 3.0
+    reconnect_spread: float = 5.0
     deflate: bool = False
 
 
@@ -51,12 +53,31 @@ class ISession(Protocol):
     def link_changed(self, state: str, /) -> None:
         """The link is in another state."""
 
+    def writable(self) -> None:
+        """The socket took no more data for a while; now all that waited is sent."""
+
+    def draining(self, seconds: float, /) -> None:
+        """The connection is about to be closed; the client should be back after so many seconds."""
+
     def lost(self) -> None:
         """The connection is gone or going: nothing can be sent any more. Called once."""
 
 
 class Socket(Protocol):
     """What a session has of its connection. None of it raises, whatever its state."""
+
+    @property
+    def writable(self) -> bool:
+        """Open, and nothing waits for the peer: what is sent leaves at once."""
+
+    @property
+    def room(self) -> int:
+        """How many bytes may wait for a peer that reads slowly."""
+
+    def encoder(self, encoder: Encoder) -> Encoder:
+        """The encoder whose frames suit this connection: the same object for all that get the
+        same bytes.
+        """
 
     send_frame: Callable[[bytes], None]
     """Send frames that are ready for the socket (``frames.py``)."""

@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twbridge.dialects.interfaces import Encoder
 from twbridge.flow import Outbox
 from twbridge.frames import data_frame
 from twbridge.sockets.census import Lease
@@ -220,6 +221,17 @@ class BridgeProtocol(WebSocketServerProtocol):
             # Answers come many in a turn: they leave together at its end.
             self.transport.write(data_frame(payload, binary))
 
+    @property
+    def writable(self) -> bool:
+        return self._outbox is not None and not self._outbox.paused
+
+    @property
+    def room(self) -> int:
+        return self.factory.options.send_buffer
+
+    def encoder(self, encoder: Encoder) -> Encoder:
+        return encoder
+
     def _overflow(self) -> None:
         if self._session is not None:
             self._session.overflowed()
@@ -230,6 +242,15 @@ class BridgeProtocol(WebSocketServerProtocol):
         if self._session is not None:
             self._session.link_changed(state)
 
+    def send_away(self, code: int, reason: str, seconds: float) -> None:
+        """Closes, after the session has said when to come back."""
+        if self._session is not None:
+            try:
+                self._session.draining(seconds)
+            except Exception:
+                self._log.failure("A session could not say goodbye")
+        self.close(code, reason)
+
     def pauseProducing(self) -> None:
         if self._outbox is not None:
             self._outbox.pauseProducing()
@@ -237,11 +258,19 @@ class BridgeProtocol(WebSocketServerProtocol):
     def resumeProducing(self) -> None:
         # Its buffer was emptied: as good as a word from the peer.
         self.heard = True
-        if self._outbox is not None:
-            self._outbox.resumeProducing()
-            if self._pong is not None and not self._outbox.paused:
-                payload, self._pong = self._pong, None
-                self._send_pong(payload)
+        if self._outbox is None:
+            return
+        self._outbox.resumeProducing()
+        if self._outbox.paused:
+            return
+        if self._pong is not None:
+            payload, self._pong = self._pong, None
+            self._send_pong(payload)
+        if self._session is not None:
+            try:
+                self._session.writable()
+            except Exception:
+                self._fail("A session failed")
 
     def stopProducing(self) -> None:
         if self._outbox is not None:
