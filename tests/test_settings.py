@@ -16,7 +16,7 @@ from twbridge.destinations import parse
 from twbridge.errors import Forbidden
 from twbridge.link.uri import DEFAULT_HEARTBEAT
 from twbridge.policy import Operation, Peer, Policy
-from twbridge.settings import RESERVED_PATHS, Allow, Amqp, Settings
+from twbridge.settings import RESERVED_PATHS, Allow, Amqp, Route, Settings, Stream
 
 DOCS = Path(__file__).parent.parent / "docs" / "settings.md"
 
@@ -139,7 +139,7 @@ class EnvironmentTests(SettingsTestCase):
             environ = {variable((section, name)): _VALUES.get((section, name), "7")}
             if name == "url_file":
                 environ = {variable((section, name)): self.write("amqp://h")}
-            if section in ("exchange", "allow"):
+            if section in ("exchange", "stream", "allow"):
                 for other, value in _VALUES.items():
                     if other[0] == section:
                         environ.setdefault(variable(other), value)
@@ -184,6 +184,10 @@ _VALUES: dict[tuple[str, str], str] = {
     ("exchange", "type"): "fanout",
     ("exchange", "durable"): "no",
     ("exchange", "arguments"): '{"alternate-exchange": "y"}',
+    ("stream", "name"): "x",
+    ("stream", "max_age"): "7D",
+    ("stream", "max_bytes"): "1000000",
+    ("stream", "bindings"): "/topic/a.#, /exchange/x",
     ("allow", "operation"): "publish",
     ("allow", "destination"): "/topic/#",
     ("limits", "handshake_bytes"): "2048",
@@ -248,7 +252,7 @@ class MistakeTests(SettingsTestCase):
             )
 
     def test_a_table_in_place_of_a_list_says_how_to_write_it(self) -> None:
-        for section in ("listen", "route", "exchange", "allow"):
+        for section in ("listen", "route", "exchange", "stream", "allow"):
             self.assertEqual(
                 self.mistakes(f"[{section}]\nx = 1"),
                 [f"{section} (FILE) must be a list: write [[{section}]], not [{section}]"],
@@ -442,13 +446,63 @@ class MistakeTests(SettingsTestCase):
 
     def test_routes_say_what_is_wrong_with_them(self) -> None:
         lines = self.mistakes(
-            '[[route]]\npath = "ws"\npublish = "/nowhere"\nsubscribe = "/queue/q"\n'
+            '[[route]]\npath = "ws"\npublish = "/nowhere"\nsubscribe = "/task/q"\n'
             '[[route]]\npath = "/static/x"'
         )
         self.assertRegex(lines[0], r"^route\[0\].path \(FILE\) must be a path like /ws")
         self.assertRegex(lines[1], r"^route\[0\].publish \(FILE\) is wrong: '/nowhere' is not a")
         self.assertRegex(lines[2], r"^route\[0\].subscribe \(FILE\) must be an /exchange/")
         self.assertRegex(lines[3], r"^route\[1\].path \(FILE\) must not be one of the bridge's own")
+
+    def test_a_route_may_read_and_write_queues_and_streams(self) -> None:
+        for destination in ("/queue/q", "/amq/queue/q", "/stream/s"):
+            text = f'[[route]]\npublish = "{destination}"\nsubscribe = "{destination}"\n'
+            for overflow in ("close", "drop-oldest", "latest", "block"):
+                path = self.write(f'{text}overflow = "{overflow}"')
+                self.assertEqual(load(None, {}, path).settings.route[0].overflow, overflow)
+
+    def test_an_overflow_that_makes_no_sense_is_named(self) -> None:
+        for text in ("", 'subscribe = "/topic/a"\n'):
+            self.assertEqual(
+                self.mistakes(f'[[route]]\n{text}overflow = "block"'),
+                [
+                    "route[0].overflow (FILE) must be close, drop-oldest or latest: of a live "
+                    "destination the broker keeps nothing"
+                ],
+            )
+        (line,) = self.mistakes('[[route]]\noverflow = "drop"')
+        self.assertRegex(line, "must be 'close', 'drop-oldest', 'latest' or 'block', not 'drop'")
+
+    def test_a_stream_has_a_retention(self) -> None:
+        self.assertEqual(
+            self.mistakes('[[stream]]\nname = "s"'),
+            ["stream[0] (FILE) must have a max_age or a max_bytes: nothing else bounds a stream"],
+        )
+        for age in ("7", "D", "7d", "07D", "0D", "-1D", "1.5h", "7 D", "٣D", "1Y2M", "1234567890s"):
+            self.assertEqual(
+                self.mistakes(f'[[stream]]\nname = "s"\nmax_age = "{age}"'),
+                [
+                    "stream[0].max_age (FILE) must be a whole number and Y, M, D, h, m or s "
+                    "(years to seconds), like 7D"
+                ],
+            )
+        for size, wrong in ((0, "greater than 0"), (-1, "greater than 0"), (2**63, "less than")):
+            (line,) = self.mistakes(f'[[stream]]\nname = "s"\nmax_bytes = {size}')
+            self.assertRegex(line, rf"^stream\[0\].max_bytes \(FILE\) must be {wrong}")
+
+    def test_a_stream_has_a_name_of_its_own_and_is_bound_to_what_is_live(self) -> None:
+        for name in ("", "amq.s", "é" * 128):
+            (line,) = self.mistakes(f'[[stream]]\nname = "{name}"\nmax_age = "1h"')
+            self.assertRegex(line, r"^stream\[0\].name \(FILE\) must have 1 to 255 bytes and not")
+        for binding in ("/queue/q", "/stream/s", "/task/t"):
+            (line,) = self.mistakes(
+                f'[[stream]]\nname = "s"\nmax_age = "1h"\nbindings = ["/topic/a", "{binding}"]'
+            )
+            self.assertRegex(line, r"^stream\[0\].bindings \(FILE\) must be an /exchange/... or")
+        (line,) = self.mistakes(
+            '[[stream]]\nname = "s"\nmax_age = "1h"\n[[stream]]\nname = "s"\nmax_age = "2h"'
+        )
+        self.assertEqual(line, "stream has s twice")
 
     def test_names_that_must_differ_do(self) -> None:
         self.assertEqual(self.mistakes("[[route]]\n[[route]]"), ["route has /ws twice"])
@@ -539,6 +593,37 @@ class ValueTests(SettingsTestCase):
         own = 'exchange = [{ name = "twbridge.chat", type = "fanout" }]'
         exchanges = load(None, {}, self.write(own)).settings.exchanges()
         self.assertEqual([(e.name, e.type) for e in exchanges], [("twbridge.chat", "fanout")])
+
+    def test_a_stream_is_truncated_by_segments_that_are_small_enough(self) -> None:
+        for size, segment in (
+            (1, 65_536),
+            (8_000_000, 1_000_000),
+            (3_999_999_999, 499_999_999),
+            (4_000_000_000, None),
+        ):
+            arguments = Stream(name="s", max_bytes=size).arguments
+            self.assertEqual(arguments.pop("x-stream-max-segment-size-bytes", None), segment)
+            self.assertEqual(arguments, {"x-queue-type": "stream", "x-max-length-bytes": size})
+        self.assertEqual(
+            Stream(name="s", max_age="7D").arguments, {"x-queue-type": "stream", "x-max-age": "7D"}
+        )
+
+    def test_what_a_stream_keeps_is_declared_too(self) -> None:
+        bindings = ("/exchange/twbridge.chat/%23", "/exchange/X", "/topic/a.*")
+        settings = Settings(
+            route=(Route(publish="/topic/a", subscribe="/stream/s"),),
+            stream=(Stream(name="s", max_age="1h", bindings=bindings),),
+        )
+        self.assertEqual([each.name for each in settings.exchanges()], ["twbridge.chat"])
+        self.assertEqual(settings.unlisted_exchanges(), ("X",))
+        self.assertEqual(
+            settings.stream[0].bound_to(),
+            (("twbridge.chat", "#"), ("X", ""), ("amq.topic", "a.*")),
+        )
+
+    def test_the_names_that_clients_may_use_are_those_it_names(self) -> None:
+        settings = Settings(stream=(Stream(name="twbridge.history", max_age="1h"),))
+        self.assertEqual(settings.names(), {"twbridge.chat", "twbridge.history"})
 
     def test_exchanges_of_the_broker_are_never_unlisted(self) -> None:
         text = 'route = [{ publish = "/queue/q", subscribe = "/topic/a" }]'

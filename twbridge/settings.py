@@ -7,9 +7,7 @@ where values come from, and in which order. The docstring under each key is its 
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,95 +21,43 @@ from pydantic import (
     PositiveInt,
     SecretStr,
     StrictBool,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from twbridge import destinations
-from twbridge.errors import BadDestination, SettingsError
+from twbridge import setting_values as values
+from twbridge.commands import Overflow
+from twbridge.errors import SettingsError
 from twbridge.link import uri
-from twbridge.sockets import origins
+from twbridge.setting_values import RESERVED_PATHS
+
+__all__ = [
+    "CHAT_EXCHANGE",
+    "RESERVED_PATHS",
+    "Allow",
+    "Amqp",
+    "Embedded",
+    "Exchange",
+    "Limits",
+    "Listen",
+    "Log",
+    "Route",
+    "Settings",
+    "Stream",
+    "Websocket",
+]
 
 CHAT_EXCHANGE = "twbridge.chat"
 """The exchange of the default route and of the chat page; declared like those in the settings."""
-RESERVED_PATHS = ("/", "/healthz", "/readyz", "/metrics", "/static", "/api", "/admin")
-"""What the bridge serves itself: no route may have these paths, or one below them."""
-
-
-def _is_destination(text: str) -> str:
-    try:
-        destinations.parse(text)
-    except BadDestination as error:
-        raise ValueError(str(error)) from None
-    return text
-
-
-def _is_live(text: str) -> str:
-    if not destinations.parse(_is_destination(text)).live:
-        raise ValueError("must be an /exchange/... or /topic/... destination")
-    return text
-
-
-def _is_published_to(text: str) -> str:
-    destination = destinations.parse(_is_destination(text))
-    if not destination.live and destination.kind not in ("queue", "amq-queue"):
-        raise ValueError("must be an /exchange/..., /topic/... or /queue/... destination")
-    return text
-
-
-def _is_path(text: str) -> str:
-    if not re.fullmatch(r"(/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+", text):
-        raise ValueError("must be a path like /ws")
-    if any(text == each or text.startswith(f"{each}/") for each in RESERVED_PATHS if each != "/"):
-        raise ValueError(f"must not be one of the bridge's own: {', '.join(RESERVED_PATHS)}")
-    return text
-
-
-def _is_exchange_name(text: str) -> str:
-    if not text or text.startswith("amq.") or len(text.encode()) > 127:
-        raise ValueError(
-            "must have 1 to 127 bytes and not begin with amq., RabbitMQ's own, which it declares"
-        )
-    return text
-
-
-def _is_exchange_type(text: str) -> str:
-    if text not in ("topic", "fanout", "direct", "headers") and not text.startswith("x-"):
-        raise ValueError("must be topic, fanout, direct, headers, or one of a plugin: x-...")
-    return text
-
-
-def _is_loopback(text: str) -> str:
-    host, _, port = text.rpartition(":")
-    try:
-        good = ip_address(host.strip("[]")).is_loopback and 0 <= int(port) < 65536
-    except ValueError:
-        good = False
-    if not good:
-        raise ValueError("must be a loopback address and a port like 127.0.0.1:5672")
-    return text
-
-
-def _are_origins(texts: tuple[str, ...]) -> tuple[str, ...]:
-    return _accepted(origins.compile_origins, texts)
-
-
-def _are_networks(texts: tuple[str, ...]) -> tuple[str, ...]:
-    return _accepted(origins.networks, texts)
-
-
-def _accepted(check: Any, texts: tuple[str, ...]) -> tuple[str, ...]:
-    try:
-        check(texts)
-    except SettingsError as error:
-        raise ValueError(str(error).partition(": ")[2]) from None
-    return texts
-
-
-def _is_not_empty(given: Any) -> Any:
-    if given == "":
-        raise ValueError("must not be empty")
-    return given
+RABBITMQ_SEGMENT = 500_000_000
+"""Bytes of a stream's segment where its declaration names none."""
+SEGMENTS = 8
+"""Segments that the bytes of a stream make up at least."""
+MIN_SEGMENT = 65_536
+"""Bytes of the smallest segment that is asked for."""
 
 
 class Section(BaseModel):
@@ -123,10 +69,10 @@ class Section(BaseModel):
 class Amqp(Section):
     """The link to the broker."""
 
-    url: Annotated[SecretStr | None, BeforeValidator(_is_not_empty)] = None
+    url: Annotated[SecretStr | None, BeforeValidator(values.is_not_empty)] = None
     """`amqp://` or `amqps://` URL of the broker, or of the nodes of one cluster. Holds the
     password: never logged nor printed."""
-    url_file: Annotated[Path | None, BeforeValidator(_is_not_empty)] = None
+    url_file: Annotated[Path | None, BeforeValidator(values.is_not_empty)] = None
     """File that holds the URL, a secret that a service manager hands over for example."""
     timeout: PositiveFloat = 10.0
     """Seconds in which a publish must be confirmed, its waiting for the broker included."""
@@ -167,40 +113,93 @@ class Listen(Section):
 
     endpoint: str = "tcp:8080:interface=127.0.0.1"
     """Twisted endpoint description: `tcp:`, `ssl:`, `unix:`, `systemd:`, ..."""
-    origins: Annotated[tuple[str, ...], AfterValidator(_are_origins)] = ()
+    origins: Annotated[tuple[str, ...], AfterValidator(values.are_origins)] = ()
     """Pages that may open a WebSocket: `https://app.example`, `https://*.app.example`, `self`,
     `*`. Empty: those that this listener serves (`self`)."""
-    proxies: Annotated[tuple[str, ...], AfterValidator(_are_networks)] = ()
+    proxies: Annotated[tuple[str, ...], AfterValidator(values.are_networks)] = ()
     """Addresses or networks whose `X-Forwarded-*` headers are believed."""
 
 
 class Route(Section):
     """A WebSocket path, and what a client that speaks no dialect is connected to there."""
 
-    path: Annotated[str, AfterValidator(_is_path)] = "/ws"
+    path: Annotated[str, AfterValidator(values.is_path)] = "/ws"
     """Path of the URL; none of the bridge's own: `/`, `/healthz`, `/readyz`, `/metrics`, `/static`,
     `/api`, `/admin`, nor one below those (below `/` all others are free)."""
-    publish: Annotated[str, AfterValidator(_is_published_to)] = f"/exchange/{CHAT_EXCHANGE}/chat"
+    publish: Annotated[str, AfterValidator(values.is_of_a_route)] = (
+        f"/exchange/{CHAT_EXCHANGE}/chat"
+    )
     """Destination that every frame is published to."""
-    subscribe: Annotated[str, AfterValidator(_is_live)] = f"/exchange/{CHAT_EXCHANGE}/#"
+    subscribe: Annotated[str, AfterValidator(values.is_of_a_route)] = f"/exchange/{CHAT_EXCHANGE}/#"
     """Destination whose messages every client gets."""
     on_error: Literal["close", "ignore"] = "close"
     """What a publish that fails does to its client: closed with 1013, or counted."""
-    overflow: Literal["close"] = "close"
-    """What happens to a client that reads too slowly: closed with 1013."""
+    overflow: Overflow | None = None
+    """What becomes of messages for a client that reads too slowly: it is closed with 1013
+    (`close`), the oldest are dropped (`drop-oldest`), all but the newest of each routing key
+    (`latest`), or they stay in the queue or stream (`block`). Not set: `block` for queues and
+    streams, else `close`."""
+
+    @field_validator("overflow")
+    @classmethod
+    def _suits_the_kind(cls, overflow: Overflow | None, info: ValidationInfo) -> Overflow | None:
+        if "subscribe" in info.data:
+            values.is_overflow_of(info.data["subscribe"], overflow)
+        return overflow
 
 
 class Exchange(Section):
     """An exchange that is declared at start, and whose type is then known to the hub."""
 
-    name: Annotated[str, AfterValidator(_is_exchange_name)]
+    name: Annotated[str, AfterValidator(values.is_exchange_name)]
     """Its name."""
-    type: Annotated[str, AfterValidator(_is_exchange_type)] = "topic"
+    type: Annotated[str, AfterValidator(values.is_exchange_type)] = "topic"
     """`topic`, `fanout`, `direct`, `headers`, or one of a plugin (`x-...`)."""
     durable: StrictBool = True
     """Whether it survives a restart of the broker."""
     arguments: dict[str, Any] = {}
     """Further arguments of the declaration."""
+
+
+class Stream(Section):
+    """A stream that is declared at start, bound to what it keeps.
+
+    Its retention is required: `max_age`, `max_bytes` or both.
+    """
+
+    name: Annotated[str, AfterValidator(values.is_stream_name)]
+    """Its name: clients read `/stream/<name>`."""
+    max_age: Annotated[str, AfterValidator(values.is_age)] | None = None
+    """Messages older than this go: a whole number and `Y`, `M`, `D`, `h`, `m` or `s`, like `7D`."""
+    max_bytes: Annotated[int, Field(gt=0, le=2**63 - 1)] | None = None
+    """The oldest messages go when there are more bytes than this."""
+    bindings: Annotated[tuple[str, ...], AfterValidator(values.are_live)] = ()
+    """Destinations whose messages it keeps: `/exchange/chat/#`, `/topic/news.*`."""
+
+    @model_validator(mode="after")
+    def _keeps_within_bounds(self) -> Stream:
+        if self.max_age is None and self.max_bytes is None:
+            raise ValueError("must have a max_age or a max_bytes: nothing else bounds a stream")
+        return self
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of its declaration (https://www.rabbitmq.com/docs/streams)."""
+        found: dict[str, Any] = {"x-queue-type": "stream"}
+        if self.max_age is not None:
+            found["x-max-age"] = self.max_age
+        if self.max_bytes is not None:
+            found["x-max-length-bytes"] = self.max_bytes
+            # Whole segments go, and never the one that is written to.
+            segment = max(self.max_bytes // SEGMENTS, MIN_SEGMENT)
+            if segment < RABBITMQ_SEGMENT:
+                found["x-stream-max-segment-size-bytes"] = segment
+        return found
+
+    def bound_to(self) -> tuple[tuple[str, str], ...]:
+        """Its bindings: exchange and key."""
+        bound = (destinations.parse(text) for text in self.bindings)
+        return tuple((each.exchange, each.routing_key) for each in bound)
 
 
 class Allow(Section):
@@ -213,7 +212,7 @@ class Allow(Section):
 
     operation: Literal["subscribe", "publish"]
     """What is allowed."""
-    destination: Annotated[str, AfterValidator(_is_destination)]
+    destination: Annotated[str, AfterValidator(values.is_destination)]
     """Where: a destination whose key may be a topic pattern, `/exchange/chat/room.#`."""
 
 
@@ -238,6 +237,9 @@ class Limits(Section):
     """Bytes that wait for a client that reads slowly; past it, `overflow` decides."""
     subscriptions: PositiveInt = 128
     """Subscriptions of one client."""
+    prefetch: Annotated[int, Field(gt=0, le=65535)] = 1_000
+    """The most that a subscription may ask for as its `prefetch`: messages of a queue without an
+    ack, or messages of a stream that are read ahead."""
 
 
 class Websocket(Section):
@@ -256,7 +258,7 @@ class Embedded(Section):
 
     enabled: StrictBool = False
     """Start it, in place of a URL."""
-    listen: Annotated[str, AfterValidator(_is_loopback)] | None = None
+    listen: Annotated[str, AfterValidator(values.is_loopback)] | None = None
     """Loopback address and port for other AMQP clients. Not set: `127.0.0.1:5672` if it is free,
     else another port."""
 
@@ -279,6 +281,7 @@ class Settings(BaseSettings):
     listen: tuple[Listen, ...] = (Listen(),)
     route: tuple[Route, ...] = (Route(),)
     exchange: tuple[Exchange, ...] = ()
+    stream: tuple[Stream, ...] = ()
     allow: tuple[Allow, ...] = ()
     limits: Limits = Limits()
     websocket: Websocket = Websocket()
@@ -303,6 +306,7 @@ class Settings(BaseSettings):
         for key, names in {
             "route": [route.path for route in self.route],
             "exchange": [exchange.name for exchange in self.exchange],
+            "stream": [stream.name for stream in self.stream],
             "listen": [listen.endpoint for listen in self.listen],
         }.items():
             twice = [name for name, count in Counter(names).items() if count > 1]
@@ -311,25 +315,33 @@ class Settings(BaseSettings):
         return self
 
     def exchanges(self) -> tuple[Exchange, ...]:
-        """Those to declare: the configured ones, and the chat's where a route uses it."""
-        used = {
-            destinations.parse(text).exchange
-            for route in self.route
-            for text in (route.publish, route.subscribe)
-        }
-        if CHAT_EXCHANGE in used and all(each.name != CHAT_EXCHANGE for each in self.exchange):
+        """Those to declare: the configured ones, and the chat's where a route or stream uses it."""
+        listed = {each.name for each in self.exchange}
+        if CHAT_EXCHANGE in self._used_exchanges() and CHAT_EXCHANGE not in listed:
             return (*self.exchange, Exchange(name=CHAT_EXCHANGE))
         return self.exchange
 
     def unlisted_exchanges(self) -> tuple[str, ...]:
-        """Exchanges that routes use and nobody configures: their type isn't known."""
+        """Exchanges that routes and streams use and nobody configures: their type isn't known."""
         listed = {each.name for each in self.exchanges()}
-        used = dict.fromkeys(
-            destinations.parse(text).exchange
-            for route in self.route
-            for text in (route.subscribe, route.publish)
-        )
+        used = self._used_exchanges()
         return tuple(name for name in used if name not in listed and _may_declare(name))
+
+    def names(self) -> frozenset[str]:
+        """What it names on the broker, and clients may use even if it begins with twbridge."""
+        routed = (text for route in self.route for text in (route.publish, route.subscribe))
+        return frozenset(
+            (
+                *(destinations.parse(text).name for text in routed),
+                *(exchange.name for exchange in self.exchanges()),
+                *(stream.name for stream in self.stream),
+            )
+        )
+
+    def _used_exchanges(self) -> tuple[str, ...]:
+        used = [text for route in self.route for text in (route.subscribe, route.publish)]
+        used += [text for stream in self.stream for text in stream.bindings]
+        return tuple(dict.fromkeys(destinations.parse(text).exchange for text in used))
 
 
 def _may_declare(name: str) -> bool:

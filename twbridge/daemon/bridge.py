@@ -17,9 +17,10 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from twbridge import bus as channels
-from twbridge.amqp import Exchange, Link
+from twbridge.amqp import Link
 from twbridge.broker import EmbeddedBroker
 from twbridge.bus import Bus, BusError
+from twbridge.daemon import topology
 from twbridge.daemon.doors import Doors
 from twbridge.daemon.notify import Notifier
 from twbridge.daemon.taps import Taps, log_failures
@@ -78,8 +79,10 @@ class Bridge:
         self._on_end = on_end
         self._stopping = False
         self._waiting: Any = None
+        # What is live reaches plugins too; a queue's or a stream's messages are its readers'.
         subscribed = [parse(route.subscribe) for route in settings.route]
-        self._taps = Taps(self.bus, link, reactor, subscribed, parse(settings.route[0].publish))
+        live = [destination for destination in subscribed if destination.live]
+        self._taps = Taps(self.bus, link, reactor, live, parse(settings.route[0].publish))
         self._hub = Hub(
             link,
             reactor,
@@ -108,18 +111,16 @@ class Bridge:
 
     def _services(self) -> Services:
         settings = self.settings
-        routed = [
-            parse(text).name
-            for route in settings.route
-            for text in (route.publish, route.subscribe)
-        ]
+        limits = settings.limits
         return Services(
             self._hub,
             self.link,
-            Policy(settings.allow, {*routed, *(each.name for each in settings.exchanges())}),
+            Policy(settings.allow, settings.names()),
             instance=secrets.token_hex(4),
             limits=Limits(
-                message=settings.limits.message, subscriptions=settings.limits.subscriptions
+                message=limits.message,
+                subscriptions=limits.subscriptions,
+                prefetch=limits.prefetch,
             ),
             heartbeat=settings.websocket.ping_interval,
         )
@@ -133,7 +134,7 @@ class Bridge:
     def start(self) -> None:
         """Connect to the broker, and run the plugins."""
         _log.info("The broker is {broker}", broker=str(self.link.parameters))
-        self._declare()
+        topology.declare(self.link, self.settings)
         self.link.on_ready(partial(self._tell, channels.READY))
         self.link.on_unavailable(partial(self._tell, channels.UNAVAILABLE))
         self.link.on_state(self._link_changed)
@@ -146,24 +147,6 @@ class Bridge:
         if self._notifier.watchdog is not None:
             self._signs_of_life.start(self._notifier.watchdog)
         self.link.start()
-
-    def _declare(self) -> None:
-        settings = self.settings
-        wanted = [
-            Exchange(each.name, each.type, each.durable, arguments=each.arguments)
-            for each in settings.exchanges()
-        ]
-        # Of these the type isn't known: where they are there already, the refusal is harmless.
-        wanted += [Exchange(name) for name in settings.unlisted_exchanges()]
-        for exchange in wanted:
-            self.link.declare(exchange).addErrback(
-                lambda failure, name: _log.error(
-                    "The broker refused the exchange {name}: {error}",
-                    name=name,
-                    error=str(failure.value),
-                ),
-                exchange.name,
-            )
 
     # -- what happens meanwhile
 

@@ -57,7 +57,13 @@ _MEANT = {
     "must be a valid integer": "must be a whole number",
     "must be a valid boolean": "must be true or false",
 }
-_EXAMPLES = {"listen": "endpoint", "route": "publish", "exchange": "name", "allow": "operation"}
+_EXAMPLES = {
+    "listen": "endpoint",
+    "route": "publish",
+    "exchange": "name",
+    "stream": "name",
+    "allow": "operation",
+}
 
 
 class Mistakes(SettingsError):
@@ -129,12 +135,7 @@ def load(
 
 def warnings(settings: tree.Settings) -> list[str]:
     """What is no mistake but hardly meant: routes that the rules close to everybody."""
-    routed = [
-        destinations.parse(text).name
-        for route in settings.route
-        for text in (route.publish, route.subscribe)
-    ]
-    policy = Policy(settings.allow, {*routed, *(each.name for each in settings.exchanges())})
+    policy = Policy(settings.allow, settings.names())
     lines = []
     for route in settings.route if settings.allow else ():
         try:
