@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from twbridge.frames import binary_frame, data_frame, text_frame
+from twbridge.frames import (
+    binary_frame,
+    compressed_frame,
+    data_frame,
+    split_frame,
+    text_frame,
+)
 
 
 def read(frame: bytes) -> tuple[int, bytes]:
@@ -27,6 +33,22 @@ class FrameTests(SynchronousTestCase):
     def test_the_payload_reads_back(self, payload: bytes) -> None:
         self.assertEqual(read(text_frame(payload)), (0x81, payload))
         self.assertEqual(read(binary_frame(payload)), (0x82, payload))
+
+    @given(st.binary(max_size=300), st.integers(1, 400))
+    def test_a_frame_can_be_split_again(self, payload: bytes, times: int) -> None:
+        self.assertEqual(split_frame(text_frame(payload * times)), (0x81, payload * times))
+        self.assertEqual(split_frame(binary_frame(payload * times)), (0x82, payload * times))
+
+    @given(st.binary(max_size=20))
+    def test_anything_can_be_asked_for_its_parts(self, data: bytes) -> None:
+        parts = split_frame(data)
+        if parts is not None:
+            self.assertIn(data, (data_frame(parts[1], parts[0] == 0x82), data))
+
+    def test_a_compressed_frame_has_the_first_reserved_bit(self) -> None:
+        self.assertEqual(read(compressed_frame(0x81, b"small")), (0xC1, b"small"))
+        self.assertEqual(read(compressed_frame(0x82, b"s" * 300)), (0xC2, b"s" * 300))
+        self.assertIsNone(split_frame(compressed_frame(0x81, b"small")))
 
     def test_each_length_has_its_shortest_form(self) -> None:
         for size in (0, 1, 125, 126, 127, 0xFFFF, 0x10000, 300_000):

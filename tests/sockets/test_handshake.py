@@ -50,6 +50,10 @@ class OptionTests(WebSocketTestCase):
         self.assertTrue(answer.startswith(b"HTTP/1.1 101 "))
         self.assertNotIn(b"Sec-WebSocket-Extensions", answer)
 
+    def test_whatever_is_offered_the_handshake_goes_on(self) -> None:
+        for offer in ("permessage-deflate; server_max_window_bits=8", "x; y=z", "permessage-bzip2"):
+            self.open(upgrade(Sec_WebSocket_Extensions=offer))
+
 
 class HandshakeTests(WebSocketTestCase):
     """The opening handshake."""

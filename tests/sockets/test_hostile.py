@@ -6,12 +6,10 @@ A bare Autobahn server passes none of these but those that say what must still w
 from __future__ import annotations
 
 import struct
-import zlib
 
-from tests.fake_sockets import client_frame, upgrade
+from tests.fake_sockets import client_frame
 from tests.sockets.harness import BINARY, CLOSE, PING, PONG, TEXT, WebSocketTestCase
 from twbridge.frames import binary_frame
-from twbridge.ws import SocketOptions
 
 
 class SizeTests(WebSocketTestCase):
@@ -79,52 +77,6 @@ class SizeTests(WebSocketTestCase):
         socket.deliver(client_frame(TEXT, b"d", fin=False))
         socket.deliver(client_frame(0, b"e"))
         self.assertEqual(self.session.messages, [(b"abbbbbbbbc", False), (b"de", False)])
-
-
-class DeflateTests(WebSocketTestCase):
-    """Compressed messages, where they are switched on."""
-
-    options = SocketOptions(message=100_000, frame=100_000, deflate=True)
-    offer = "permessage-deflate; client_max_window_bits"
-
-    def compressed(self, data: bytes) -> bytes:
-        compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
-        return (compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
-
-    def test_a_compressed_message_is_received(self) -> None:
-        socket = self.open(upgrade(Sec_WebSocket_Extensions=self.offer))
-        for _ in range(2):
-            socket.deliver(client_frame(TEXT, self.compressed(b"hello" * 100), rsv=4))
-        self.assertEqual(self.session.messages, [(b"hello" * 100, False)] * 2)
-
-    def test_no_context_is_kept_between_messages(self) -> None:
-        answer = self.ask(upgrade(Sec_WebSocket_Extensions=self.offer)).take()
-        self.assertIn(b"client_no_context_takeover", answer)
-
-    def test_a_bomb_is_1009_and_never_inflated(self) -> None:
-        socket = self.open(upgrade(Sec_WebSocket_Extensions=self.offer))
-        socket.deliver(client_frame(BINARY, self.compressed(b"\0" * 50_000_000), rsv=4))
-        self.assert_closed(socket, 1009)
-        self.assertEqual(self.session.messages, [])
-
-    def test_a_bomb_in_fragments_is_1009(self) -> None:
-        data = self.compressed(b"\0" * 50_000_000)
-        parts = [data[i : i + 40] for i in range(0, len(data), 40)]
-        socket = self.open(upgrade(Sec_WebSocket_Extensions=self.offer))
-        socket.deliver(client_frame(BINARY, parts[0], rsv=4, fin=False))
-        for part in parts[1:20]:
-            socket.deliver(client_frame(0, part, fin=False))
-        self.assert_closed(socket, 1009)
-
-    def test_what_cannot_be_inflated_is_1007(self) -> None:
-        socket = self.open(upgrade(Sec_WebSocket_Extensions=self.offer))
-        socket.deliver(client_frame(BINARY, b"\xff\xff\xff\xff", rsv=4))
-        self.assert_closed(socket, 1007)
-
-    def test_ours_are_sent_as_they_are(self) -> None:
-        socket = self.open(upgrade(Sec_WebSocket_Extensions=self.offer))
-        self.session.socket.send(b"hello", False)
-        self.assertEqual(socket.take(), b"\x81\x05hello")
 
 
 class FrameTests(WebSocketTestCase):

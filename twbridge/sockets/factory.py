@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from twbridge.deflate import Extension, agree
 from twbridge.dialects.interfaces import IDialect, Route
 from twbridge.policy import Peer
 from twbridge.sockets.census import Lease
@@ -116,18 +117,27 @@ class BridgeFactory(WebSocketServerFactory):
         shared["perMessageCompressionAccept"] = staticmethod(self._accept_compression)
         self._kind: type[BridgeProtocol] = type("BridgeProtocol", (BridgeProtocol,), shared)
 
-    def _accept_compression(self, offers: list[object]) -> PerMessageDeflateOfferAccept | None:
-        """Takes an offer whose memory is bounded: no context is kept between messages."""
-        for offer in offers if self.options.deflate else ():
-            if isinstance(offer, PerMessageDeflateOffer) and offer.accept_no_context_takeover:
-                return PerMessageDeflateOfferAccept(
-                    offer,
-                    request_no_context_takeover=True,
-                    no_context_takeover=True,
-                    mem_level=1,
-                    max_message_size=self.options.message,
-                )
-        return None
+    def extensions(self, offered: list[Extension]) -> list[Extension]:
+        """What Autobahn shall know of the extensions that a client offers: one offer that is met,
+        or none. It would refuse the whole handshake for one that it can't read.
+        """
+        bits = agree(offered) if self.options.deflate else None
+        if bits is None:
+            return []
+        parameters: dict[str, list[Any]] = {"server_no_context_takeover": [True]}
+        if bits < 15:
+            parameters["server_max_window_bits"] = [str(bits)]
+        return [("permessage-deflate", parameters)]
+
+    def _accept_compression(
+        self, offers: list[PerMessageDeflateOffer]
+    ) -> PerMessageDeflateOfferAccept:
+        """Takes the offer that `extensions` has left; no context is kept between messages."""
+        return PerMessageDeflateOfferAccept(
+            offers[0],
+            request_no_context_takeover=True,
+            max_message_size=self.options.message,
+        )
 
     def admit(self, head: Head, client: Client, lease: Lease) -> BridgeProtocol:
         """Builds the protocol for a socket that sent `head`; see ``front.IWebSocketSide``.

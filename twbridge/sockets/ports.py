@@ -23,8 +23,7 @@ class SocketOptions:
         ping_timeout: seconds it has to answer.
         close_timeout: seconds it has to close.
         reconnect_spread: seconds over which clients are asked to come back, when all are sent away.
-        deflate: take compressed messages (permessage-deflate, RFC 7692). Ours are sent as they
-            are: one frame serves all.
+        deflate: compress messages, and take compressed ones (permessage-deflate, RFC 7692).
     """
 
     frame: int = 1_048_576

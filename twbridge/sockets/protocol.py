@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twbridge.deflate import deflating, once
 from twbridge.dialects.interfaces import Encoder
 from twbridge.flow import Outbox
 from twbridge.frames import data_frame
@@ -74,6 +75,7 @@ class BridgeProtocol(WebSocketServerProtocol):
         return self._opening[2]
 
     def succeedHandshake(self, res: object) -> None:
+        self.websocket_extensions = self.factory.extensions(self.websocket_extensions)
         super().succeedHandshake(res)
         slim(self)
 
@@ -133,12 +135,7 @@ class BridgeProtocol(WebSocketServerProtocol):
     def _take_messages(self) -> None:
         """The messages that need no state machine; what they leave is Autobahn's."""
         session = self._session
-        if (
-            session is None
-            or self.current_frame is not None
-            or self.inside_message
-            or self._perMessageCompress is not None
-        ):
+        if session is None or self.current_frame is not None or self.inside_message:
             return
         data, at = self.data, 0
         limit = min(self.factory.options.frame, self.factory.options.message)
@@ -230,7 +227,11 @@ class BridgeProtocol(WebSocketServerProtocol):
         return self.factory.options.send_buffer
 
     def encoder(self, encoder: Encoder) -> Encoder:
-        return encoder
+        if not self.factory.options.deflate:
+            return encoder
+        if self._perMessageCompress is None:
+            return once(encoder)
+        return deflating(encoder, self._perMessageCompress.server_max_window_bits)
 
     def _overflow(self) -> None:
         if self._session is not None:
