@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from random import random
 from typing import Any, Final
@@ -11,25 +10,19 @@ from autobahn.twisted.websocket import WebSocketServerFactory
 from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 
 from twbridge.deflate import Extension, agree
 from twbridge.dialects.interfaces import IDialect, Route
-from twbridge.policy import Peer
+from twbridge.sockets.admission import Admission
 from twbridge.sockets.census import Lease
 from twbridge.sockets.heads import Head, Refusal
 from twbridge.sockets.keepalive import Keepalive
 from twbridge.sockets.lean import DEFAULTS, Hush
-from twbridge.sockets.origins import Client, Listener, OriginRule
+from twbridge.sockets.origins import Client, Listener
 from twbridge.sockets.ports import Opening, OpenSession, SocketOptions
 from twbridge.sockets.protocol import BridgeProtocol
 
-_log = Logger()
-
 _VERSION: Final = (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"))
-
-
-_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class BridgeFactory(WebSocketServerFactory):
@@ -67,10 +60,8 @@ class BridgeFactory(WebSocketServerFactory):
         self.connections: set[BridgeProtocol] = set()
         self._dialects = {dialect.subprotocol: dialect for dialect in dialects}
         self._routes = routes
-        self._listener = listener or Listener()
-        self._origins = OriginRule(self._listener.origins)
+        self._admission = Admission(listener or Listener(), clock)
         self._refusing: Refusal | None = None
-        self._origin_told = float("-inf")
         self._waiting: list[Deferred[None]] = []
         self.keepalive = Keepalive(
             clock,
@@ -152,26 +143,11 @@ class BridgeFactory(WebSocketServerFactory):
             raise Refusal(404, "There is no WebSocket here.")
         if head.one("sec-websocket-version") != "13":
             raise Refusal(426, "Only version 13 of WebSocket is spoken here.", _VERSION)
-        self._check_origin(head.one("origin"), client)
+        self._admission.origin(head, client)
         dialect = self._choose(head.items("sec-websocket-protocol"))
-        # One that comes through a proxy is not here, wherever the proxy is.
-        loopback = self._listener.loopback and client.local
-        peer = Peer(None, loopback, client.address, _identity(head))
+        peer = self._admission.peer(head, client)
         opening = Opening(peer, dialect.codec(route), dialect.subprotocol)
         return self._kind(self, opening, lease)
-
-    def _check_origin(self, origin: str | None, client: Client) -> None:
-        """Raises Refusal, and says so in the log: once a minute, a client chooses the words."""
-        try:
-            self._origins.check(origin, client)
-        except Refusal:
-            if self.clock.seconds() - self._origin_told >= 60:
-                self._origin_told = self.clock.seconds()
-                _log.info(
-                    "A page of {origin} may not connect: listen.origins does not name it",
-                    origin=repr((origin or "")[:100]),
-                )
-            raise
 
     def _choose(self, offered: list[str]) -> IDialect:
         """The first dialect offered that is spoken here; without an offer, the nameless one.
@@ -226,18 +202,3 @@ class BridgeFactory(WebSocketServerFactory):
             self._waiting.remove(done)
             done.callback(None)
         return done
-
-
-def _identity(head: Head) -> str | None:
-    """The UUID that a client goes by through its reconnects (``?client=``), in lower case.
-
-    Raises:
-        Refusal: 400, it is none, or there are two.
-    """
-    given = head.parameter("client")
-    if given is None:
-        return None
-    identity = given.lower()
-    if not _UUID.fullmatch(identity):
-        raise Refusal(400, "The parameter client must be a UUID.")
-    return identity
