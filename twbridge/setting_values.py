@@ -13,7 +13,7 @@ from twbridge import destinations
 from twbridge.errors import BadDestination, SettingsError
 from twbridge.sockets import origins
 
-RESERVED_PATHS = ("/", "/healthz", "/readyz", "/metrics", "/static", "/api", "/admin")
+RESERVED_PATHS = ("/", "/healthz", "/readyz", "/metrics", "/static", "/api", "/events", "/admin")
 """What the bridge serves itself: no route may have these paths, or one below them."""
 QUEUES = ("queue", "amq-queue")
 """The kinds of destinations that name a queue."""

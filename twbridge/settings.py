@@ -125,7 +125,7 @@ class Route(Section):
 
     path: Annotated[str, AfterValidator(values.is_path)] = "/ws"
     """Path of the URL; none of the bridge's own: `/`, `/healthz`, `/readyz`, `/metrics`, `/static`,
-    `/api`, `/admin`, nor one below those (below `/` all others are free)."""
+    `/api`, `/events`, `/admin`, nor one below those (below `/` all others are free)."""
     publish: Annotated[str, AfterValidator(values.is_of_a_route)] = (
         f"/exchange/{CHAT_EXCHANGE}/chat"
     )
