@@ -113,7 +113,8 @@ class FakeSocket:
         self.loseConnection()
 
     def loseWriteConnection(self) -> None:
-        raise NotImplementedError
+        """As if the peer closed when it has read all."""
+        self.loseConnection()
 
     def getTcpNoDelay(self) -> bool:
         return True

@@ -61,11 +61,14 @@ class Lease:
         self._place: str | None = None
 
     def settle(self, address: str) -> None:
-        """Counts the socket for its address; once."""
-        if self._census and self._place is None:
-            self._place = neighbourhood(address)
-            counts = self._census.places
-            counts[self._place] = counts.get(self._place, 0) + 1
+        """Counts the socket for its address; a later call moves it to another one."""
+        if self._census is None:
+            return
+        place, counts = neighbourhood(address), self._census.places
+        if place != self._place:
+            self._leave()
+            self._place = place
+            counts[place] = counts.get(place, 0) + 1
 
     @property
     def neighbours(self) -> int:
@@ -86,13 +89,16 @@ class Lease:
 
     def release(self) -> None:
         """The socket is gone. A second call does nothing."""
-        census, self._census = self._census, None
-        if census is None:
-            return
-        census.total -= 1
-        if self._place is not None:
-            left = census.places[self._place] - 1
+        if self._census is not None:
+            self._leave()
+            self._census.total -= 1
+            self._census = None
+
+    def _leave(self) -> None:
+        if self._census is not None and self._place is not None:
+            counts = self._census.places
+            left = counts[self._place] - 1
             if left:
-                census.places[self._place] = left
+                counts[self._place] = left
             else:
-                del census.places[self._place]
+                del counts[self._place]

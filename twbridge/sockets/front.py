@@ -6,17 +6,18 @@ of them bounds the head or its time the way a server on the open web must.
 
 ::
 
-    HEAD --- a WebSocket's head ---> (the WebSocket side owns the socket, this object is gone)
-      |----- another head ---------> HTTP      one request, its body bounded
-      '----- refused, too late ----> CLOSING   answered, closed at the deadline at the latest
+    HEAD --- a WebSocket's head, or one for a path that takes sockets ---> (the side owns the
+      |                                        socket, this object is gone)
+      |----- one for a path that answers ---> CALL   its body bounded; then HEAD again
+      |----- another head ------------------> HTTP   one request, its body bounded
+      '----- refused, too late -------------> CLOSING   answered, closed at the deadline
 """
 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
-from typing import Final
-from typing import Protocol as TypingProtocol
+from collections.abc import Mapping
+from typing import Any, Final
 
 from twisted.internet.interfaces import (
     IAddress,
@@ -24,69 +25,35 @@ from twisted.internet.interfaces import (
     IProtocol,
     IReactorTime,
     ISSLTransport,
+    ITCPTransport,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twbridge.sockets.census import Census, Lease
+from twbridge.sockets.exchange import Exchange
 from twbridge.sockets.heads import Head, HeadReader, Refusal
 from twbridge.sockets.origins import Client, Listener, Proxies, networks
+from twbridge.sockets.sides import Answer, FrontLimits, ICallSide, IHTTPSide, ISocketSide
+
+__all__ = ["Front", "FrontFactory", "FrontLimits", "State"]
 
 _AGAIN: Final = (("Retry-After", "5"),)
-
-
-@dataclass(frozen=True)
-class FrontLimits:
-    """What a connection may cost before it is anybody's.
-
-    Attributes:
-        connections: sockets in all.
-        connections_per_address: sockets of one IPv4 address or IPv6 /64.
-        handshake_bytes: of a request head.
-        handshake_seconds: from the accepted socket to the end of its head, TLS included,
-            however steadily it drips.
-        body: bytes that a plain HTTP request may send after its head.
-    """
-
-    connections: int = 20_000
-    connections_per_address: int = 1_000
-    handshake_bytes: int = 16_384
-    handshake_seconds: float = 5.0
-    body: int = 1_048_576
-
-
-class IWebSocketSide(TypingProtocol):
-    """Whoever takes the sockets that ask for WebSocket."""
-
-    def admit(self, head: Head, client: Client, lease: Lease) -> IProtocol:
-        """Builds the protocol for a socket, which then gets its transport and every byte.
-
-        The protocol releases the lease when its connection is lost.
-
-        Raises:
-            Refusal: it may not come in.
-        """
-
-
-class IHTTPSide(TypingProtocol):
-    """Whoever takes all the others: a ``twisted.web.server.Site``."""
-
-    def buildProtocol(self, addr: IAddress, /) -> IProtocol | None:
-        """Builds the protocol for a socket of plain HTTP."""
 
 
 class State(enum.Enum):
     """Where a connection at the door is."""
 
     HEAD = enum.auto()
+    CALL = enum.auto()
     HTTP = enum.auto()
     CLOSING = enum.auto()
     GONE = enum.auto()
 
 
 class Front(Protocol):
-    """One socket, from its acceptance to the hand-over; to its end, where it is plain HTTP."""
+    """One socket, from its acceptance to the hand-over; to its end, where it is HTTP."""
 
     _log = Logger()
     factory: FrontFactory
@@ -94,11 +61,17 @@ class Front(Protocol):
     def __init__(self) -> None:
         self._state = State.HEAD
         self._inner: IProtocol | None = None
+        self._exchange: Exchange | None = None
         self._deadline: IDelayedCall | None = None
         self._lease: Lease | None = None
         self._address = "unix"
         # What plain HTTP may still send.
         self._allowance = 0
+        self._requests = 0
+        self._has_body = False
+        self._idle = False
+        self._pending = b""
+        self._reading = False
 
     def connectionMade(self) -> None:
         assert self.transport is not None
@@ -113,19 +86,30 @@ class Front(Protocol):
             self._state = State.CLOSING
             self._abort()
             return
-        self._deadline = factory.clock.callLater(factory.limits.handshake_seconds, self._abort)
+        self._set_deadline(factory.limits.handshake_seconds)
 
     def dataReceived(self, data: bytes) -> None:
-        if self._state is State.HEAD:
-            self._read_head(data)
-        elif self._state is State.HTTP:
-            self._forward(data)
+        self._pending += data
+        if not self._reading:
+            self._read_pending()
 
-    def _read_head(self, data: bytes) -> None:
+    def _read_pending(self) -> None:
+        """Reads all that is there; an answer given at once leads to the next request."""
+        self._reading = True
+        while self._pending:
+            data, self._pending = self._pending, b""
+            self._read(data)
+        self._reading = False
+
+    def _read(self, data: bytes) -> None:
         try:
-            result = self._reader.receive(data)
-            if result is not None:
-                self._admit(*result)
+            if self._state is State.HTTP:
+                self._forward(data)
+            elif self._state is State.CALL:
+                assert self._exchange is not None
+                self._exchange.received(data)
+            elif self._state is State.HEAD:
+                self._read_head(data)
         except Refusal as refusal:
             self._refuse(refusal)
         except Exception:
@@ -133,6 +117,14 @@ class Front(Protocol):
             self._refuse(Refusal(500, "Something went wrong inside the bridge."))
             if self._state is State.HTTP:
                 self._abort()
+
+    def _read_head(self, data: bytes) -> None:
+        if self._idle:
+            self._idle = False
+            self._set_deadline(self.factory.limits.handshake_seconds)
+        result = self._reader.receive(data)
+        if result is not None:
+            self._admit(*result)
 
     def _admit(self, head: Head, data: bytes) -> None:
         """Decides whose socket this is.
@@ -142,26 +134,32 @@ class Front(Protocol):
         """
         assert self.transport is not None
         assert self._lease is not None
-        client = self.factory.proxies.client(
-            head, self._address, secure=ISSLTransport.providedBy(self.transport)
-        )
-        if client.address != self._address:
-            self._address = client.address
+        factory = self.factory
+        self._has_body = head.has_body
+        peer = getattr(self.transport.getPeer(), "host", "unix")
+        client = factory.proxies.client(head, peer, secure=ISSLTransport.providedBy(self.transport))
+        # Each request may be another client's, where a proxy keeps its connections.
+        self._address = client.address
+        if client.address != peer:
             self._lease.settle(client.address)
         if self._lease.crowded:
             raise Refusal(503, "Too many connections from your address.", _AGAIN)
-        if head.wants_websocket:
-            self._to_websocket(head, client, data)
+        side = factory.websocket if head.wants_websocket else factory.streams.get(head.path)
+        call = factory.calls.get(head.path)
+        if side is not None:
+            self._hand_over(side, head, client, data)
+        elif call is not None:
+            self._to_call(call, head, client, data)
         else:
             self._to_http(head, data)
 
-    def _to_websocket(self, head: Head, client: Client, data: bytes) -> None:
+    def _hand_over(self, side: ISocketSide, head: Head, client: Client, data: bytes) -> None:
         assert self._lease is not None
         if self.factory.census.crowded:
             raise Refusal(503, "Too many connections, come back later.", _AGAIN)
         if head.has_body:
-            raise Refusal(400, "A WebSocket's opening request has no body.")
-        protocol = self.factory.websocket.admit(head, client, self._lease)
+            raise Refusal(400, "This request has no body.")
+        protocol = side.admit(head, client, self._lease)
         transport, self.transport = self.transport, None
         self._leave(State.GONE)
         # The transport knows its protocol under one of two names: the second is that of
@@ -187,6 +185,44 @@ class Front(Protocol):
         inner.makeConnection(self.transport)
         self._forward(data)
 
+    def _to_call(self, side: ICallSide, head: Head, client: Client, data: bytes) -> None:
+        if self.factory.census.crowded:
+            raise Refusal(503, "Too many connections, come back later.", _AGAIN)
+        self._exchange = Exchange(
+            side,
+            head,
+            client,
+            transport=self.transport,
+            clock=self.factory.clock,
+            seconds=self.factory.limits.body_seconds,
+            answered=self._answered,
+            refused=self._refuse,
+        )
+        self._leave(State.CALL)
+        self._exchange.received(data.partition(b"\r\n\r\n")[2])
+
+    def _answered(self, answer: Answer, rest: bytes) -> None:
+        assert self.transport is not None
+        assert self._exchange is not None
+        head, self._exchange = self._exchange.head, None
+        factory, limits = self.factory, self.factory.limits
+        self._requests += 1
+        enough = self._requests >= limits.requests or factory.census.crowded
+        if enough or head.wants_close or factory.stopped:
+            self.transport.write(answer.encode(("Connection", "close")))
+            self._close()
+            return
+        hint = ("Keep-Alive", f"timeout={limits.idle_seconds:.0f}")
+        self.transport.write(answer.encode(hint))
+        self._state = State.HEAD
+        self._reader = HeadReader(limits.handshake_bytes)
+        factory.waiting.add(self)
+        self._idle = True
+        self._set_deadline(limits.idle_seconds)
+        self._pending = rest + self._pending
+        if not self._reading:
+            self._read_pending()
+
     def _forward(self, data: bytes) -> None:
         assert self._inner is not None
         self._allowance -= len(data)
@@ -196,10 +232,9 @@ class Front(Protocol):
             self._inner.dataReceived(data)
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Answers and closes; the deadline stays, for a peer that does not let us close."""
-        if self._state is not State.HEAD or self.transport is None:
+        """Answers and closes; with a deadline, for a peer that does not let us close."""
+        if self._state not in (State.HEAD, State.CALL) or self.transport is None:
             return
-        self._state = State.CLOSING
         self._log.debug(
             "Refused {address}: {status} {sentence}",
             address=self._address,
@@ -207,15 +242,39 @@ class Front(Protocol):
             sentence=refusal.sentence,
         )
         self.transport.write(refusal.response())
-        self.transport.loseConnection()
+        self.factory.waiting.add(self)
+        self._close(linger=self._has_body)
+
+    def _close(self, linger: bool = False) -> None:
+        """Ends the connection when the answer is sent, at the deadline at the latest.
+
+        With `linger` the peer closes it: a socket that is closed while bytes of a body come in is
+        reset, and its peer may never see the answer (RFC 9112, section 9.6).
+        """
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.lost()
+        self._state = State.CLOSING
+        if self._deadline is None:
+            self._set_deadline(self.factory.limits.handshake_seconds)
+        transport: Any = self.transport
+        plain = ITCPTransport.providedBy(transport) and not ISSLTransport.providedBy(transport)
+        (transport.loseWriteConnection if linger and plain else transport.loseConnection)()
+
+    def _set_deadline(self, seconds: float) -> None:
+        self._cancel_deadline()
+        self._deadline = self.factory.clock.callLater(seconds, self._abort)
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        self._deadline = None
 
     def _leave(self, state: State) -> None:
         """The head is done: no deadline any more."""
         self._state = state
         self.factory.waiting.discard(self)
-        if self._deadline is not None and self._deadline.active():
-            self._deadline.cancel()
-        self._deadline = None
+        self._cancel_deadline()
 
     def _abort(self) -> None:
         assert self.transport is not None
@@ -223,15 +282,23 @@ class Front(Protocol):
         abort()
 
     def abort(self) -> None:
-        """Ends a connection whose head is not complete."""
-        if self._state in (State.HEAD, State.CLOSING) and self.transport is not None:
+        """Ends a connection whose head is not complete; behind an answer, when that is sent."""
+        if self.transport is None:
+            return
+        if self._idle:
+            self.transport.loseConnection()
+        elif self._state in (State.HEAD, State.CLOSING):
             self._abort()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         inner, self._inner = self._inner, None
+        exchange, self._exchange = self._exchange, None
+        self._pending = b""
         self._leave(State.GONE)
         if self._lease is not None:
             self._lease.release()
+        if exchange is not None:
+            exchange.lost()
         if inner is not None:
             inner.connectionLost(reason)
 
@@ -242,6 +309,8 @@ class FrontFactory(Factory[Front]):
     Args:
         websocket: takes the sockets that ask for WebSocket.
         site: takes the others. One request is read of each.
+        streams: by path, who takes the sockets that ask for it.
+        calls: by path, who answers the requests for it; their connections live on.
         listener: whose proxies are believed.
         limits: what a connection may cost.
         clock: for the deadline.
@@ -252,9 +321,11 @@ class FrontFactory(Factory[Front]):
 
     def __init__(
         self,
-        websocket: IWebSocketSide,
+        websocket: ISocketSide,
         site: IHTTPSide,
         *,
+        streams: Mapping[str, ISocketSide] | None = None,
+        calls: Mapping[str, ICallSide] | None = None,
         clock: IReactorTime,
         listener: Listener | None = None,
         limits: FrontLimits | None = None,
@@ -262,11 +333,14 @@ class FrontFactory(Factory[Front]):
     ) -> None:
         self.websocket = websocket
         self.site = site
+        self.streams = streams or {}
+        self.calls = calls or {}
         self.clock = clock
         self.limits = limits or FrontLimits()
         self.proxies = Proxies(networks((listener or Listener()).proxies))
         self.census = census or Census(self.limits.connections, self.limits.connections_per_address)
         self.waiting: set[Front] = set()
+        self.stopped = False
 
     def buildProtocol(self, addr: IAddress | None) -> Front:
         front = Front()
@@ -274,6 +348,7 @@ class FrontFactory(Factory[Front]):
         return front
 
     def stopFactory(self) -> None:
-        """The port is closed: nobody waits for the rest of a head any more."""
+        """The port is closed: nobody waits for a head any more, or for its rest."""
+        self.stopped = True
         for front in list(self.waiting):
             front.abort()

@@ -129,6 +129,12 @@ class Head:
         return any(item.lower() == "websocket" for item in self.items("upgrade"))
 
     @property
+    def wants_close(self) -> bool:
+        """True where the connection ends with this request's answer (RFC 9112 section 9.3)."""
+        options = (item.lower() for item in self.items("connection"))
+        return self.version < (1, 1) or "close" in options
+
+    @property
     def has_body(self) -> bool:
         """True where a body follows the head (RFC 9112 section 6.3)."""
         lengths = self.values("content-length")
