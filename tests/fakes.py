@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -53,6 +53,13 @@ class FakeConsumer:
         self.bindings: list[tuple[str, str]] = []
         self.binds: list[tuple[str, str]] = []
         self.cancelled = False
+        self.deleted = False
+        #: What it answered, in order: ("ack", tag, multiple), ("nack", tag, requeue, multiple).
+        self.answered: list[tuple[Any, ...]] = []
+        self.voided = 0
+        self.on_established: Callable[[], object] = lambda: None
+        #: Sync answers that the test has not given yet; with ``syncs_at_once`` there are none.
+        self.syncs: list[Deferred[None]] = []
         #: Bind answers that a held link has not given yet.
         self.answers: list[Deferred[None]] = []
         self._link = link
@@ -88,8 +95,30 @@ class FakeConsumer:
         answer.callback(None)
         return answer
 
-    def cancel(self) -> Deferred[None]:
+    def ack(self, tag: int, multiple: bool = False) -> bool:
+        self.answered.append(("ack", tag, multiple))
+        return tag > self.voided
+
+    def nack(self, tag: int, requeue: bool = True, multiple: bool = False) -> bool:
+        self.answered.append(("nack", tag, requeue, multiple))
+        return tag > self.voided
+
+    def sync(self) -> Deferred[None]:
+        answer: Deferred[None] = Deferred()
+        if self._link.syncs_at_once:
+            answer.callback(None)
+        else:
+            self.syncs.append(answer)
+        return answer
+
+    def established(self) -> None:
+        """It consumes again, after a reconnect; gives the arguments that it did it with."""
+        self.options["arguments"] = self._link.asked(self.options["asks"])
+        self.on_established()
+
+    def cancel(self, delete: bool = False) -> Deferred[None]:
         self.cancelled = True
+        self.deleted = delete
         answer: Deferred[None] = Deferred()
         answer.callback(None)
         return answer
@@ -99,7 +128,7 @@ class FakeLink:
     """A link that a test drives.
 
     With ``held`` it answers nothing by itself; ``refused`` holds the errors of binds by exchange,
-    ``consume_error`` that of the next consume.
+    ``consume_errors`` those of the next consumes.
     """
 
     def __init__(self, state: str = "ready") -> None:
@@ -107,12 +136,14 @@ class FakeLink:
         self.pressed = False
         self.held = False
         self.refused: dict[str, TwbridgeError] = {}
-        self.consume_error: TwbridgeError | None = None
+        #: Errors of the next consumes, in turn.
+        self.consume_errors: list[TwbridgeError] = []
+        self.syncs_at_once = True
         #: Raised by the next publish instead of an answer.
         self.publish_error: Exception | None = None
         self.published: list[FakePublish] = []
         self.consumers: list[FakeConsumer] = []
-        self.declared: list[Exchange] = []
+        self.declared: list[Exchange | Queue] = []
         self.consuming: list[Deferred[FakeConsumer]] = []
         self._on_state: list[Callable[[str], None]] = []
         self._on_pressure: list[Callable[[bool], None]] = []
@@ -179,21 +210,32 @@ class FakeLink:
         no_ack: bool = False,
         prefetch: int = 20,
         on_end: Callable[[TwbridgeError], None] | None = None,
+        arguments: Callable[[], Mapping[str, Any]] | None = None,
     ) -> Deferred[FakeConsumer]:
-        options = {"no_ack": no_ack, "prefetch": prefetch}
+        options = {
+            "no_ack": no_ack,
+            "prefetch": prefetch,
+            "asks": arguments,
+            "arguments": self.asked(arguments),
+        }
         consumer = FakeConsumer(self, queue, on_delivery, on_end, options)
         consuming: Deferred[FakeConsumer] = Deferred()
         self.consumers.append(consumer)
         self.consuming.append(consuming)
-        if self.consume_error is not None:
-            error, self.consume_error = self.consume_error, None
-            consuming.errback(error)
+        if self.consume_errors:
+            consuming.errback(self.consume_errors.pop(0))
         elif not self.held:
             consuming.callback(consumer)
         return consuming
 
-    def declare(self, exchange: Exchange) -> Deferred[None]:
-        self.declared.append(exchange)
+    def asked(self, arguments: Callable[[], Mapping[str, Any]] | None) -> dict[str, Any]:
+        """The arguments of basic.consume."""
+        return {} if arguments is None else dict(arguments())
+
+    def declare(
+        self, what: Exchange | Queue, bindings: Iterable[tuple[str, str]] = ()
+    ) -> Deferred[None]:
+        self.declared.append(what)
         answer: Deferred[None] = Deferred()
         answer.callback(None)
         return answer
@@ -219,6 +261,11 @@ class FakeTransport:
         self.sent: list[tuple[bytes, bool]] = []
         self.closed: tuple[int, str] | None = None
         self.reading = True
+        self.writable = True
+        self.room = 1000
+
+    def encoder(self, encoder: Any) -> Any:
+        return encoder
 
     def send_frame(self, frame: bytes) -> None:
         self.frames.append(frame)
@@ -245,9 +292,18 @@ class PlainEncoder:
     def __init__(self) -> None:
         self.encoded = 0
 
-    def encode(self, destination: Destination, delivery: Delivery) -> bytes:
+    def encode(
+        self,
+        destination: Destination,
+        delivery: Delivery,
+        *,
+        offset: int | None = None,
+        delivery_tag: int | None = None,
+    ) -> bytes:
         self.encoded += 1
-        return f"{destination} {delivery.routing_key} ".encode() + delivery.body
+        marks = f"@{offset} " if offset is not None else ""
+        marks += f"#{delivery_tag} " if delivery_tag is not None else ""
+        return f"{destination} {delivery.routing_key} {marks}".encode() + delivery.body
 
 
 class FakeSubscriber:
@@ -257,6 +313,7 @@ class FakeSubscriber:
         self.encoder = encoder or PlainEncoder()
         self.frames: list[bytes] = []
         self.send: Callable[[bytes], None] = self.frames.append
+        self.take: Any = None
         self.over: list[tuple[Destination, TwbridgeError]] = []
         self.gaps: list[Destination] = []
 

@@ -118,7 +118,7 @@ class SubscribingTests(HubCase):
         self.assertEqual(self.hub.queues, 0)
 
     def test_a_queue_that_is_not_made_in_time_is_asked_for_again(self) -> None:
-        self.link.consume_error = NotReady("not in time")
+        self.link.consume_errors = [NotReady("not in time")]
         answer, _ = self.subscribe("/topic/a")
         self.assertNoResult(answer)
         self.clock.advance(1.0)

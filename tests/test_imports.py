@@ -33,6 +33,7 @@ SANS_IO = (
     "policy",
     "ports",
     "resends",
+    "resends",
     "screening",
     "session",
     "sockets.census",

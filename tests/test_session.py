@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fakes import FakeLink, FakeTransport, delivery
 from twbridge import commands
+from twbridge.commands import Overflow
 from twbridge.destinations import parse
 from twbridge.dialects.json import JsonDialect
 from twbridge.dialects.raw import RawDialect
@@ -27,13 +28,16 @@ from twbridge.errors import (
 from twbridge.hub import Hub
 from twbridge.policy import Peer, Policy
 from twbridge.ports import Limits, Services
+from twbridge.resends import Resends
 from twbridge.session import _COMMANDS, _TABLE, Input, Session, State
+from twbridge.subscriptions.opening import Subscriptions
 
 
 class Route(NamedTuple):
     publish: str = "/exchange/x/in"
     subscribe: str = "/exchange/x/#"
     on_error: str = "close"
+    overflow: Overflow | None = None
 
 
 class Allow(NamedTuple):
@@ -49,12 +53,20 @@ class SessionCase(SynchronousTestCase):
         self.link = FakeLink()
         self.clock = Clock()
         self.hub = Hub(self.link, self.clock)
+        self.subscriptions = Subscriptions(self.link, self.clock, self.hub, instance="node")
         self.services = Services(
-            self.hub, self.link, Policy(self.rules), instance="node", limits=self.limits
+            self.hub,
+            self.subscriptions,
+            Resends(self.clock),
+            self.link,
+            Policy(self.rules),
+            instance="node",
+            limits=self.limits,
         )
         self.transport = FakeTransport()
 
     def tearDown(self) -> None:
+        self.subscriptions.stop()
         self.hub.stop()
         self.services.gate.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])

@@ -317,10 +317,12 @@ class Link:
             self._take_as_it_is(declared, failure.value)
         return failure
 
-    def _take_as_it_is(self, declared: Declared, error: BaseException | None) -> None:
+    def _take_as_it_is(self, declared: Declared, error: BaseException | None) -> bool:
         known = declared.as_it_is(error)
         if known is not None:
             self._declared[known.key] = known
+            _log.warn("As it exists, {what} is used: {error}", what=declared, error=error)
+        return known is not None
 
     def consume(
         self,
@@ -406,8 +408,8 @@ class Link:
             except ConnectionClosed:
                 raise
             except Exception as error:
-                _log.error("The broker refused {what}: {error}", what=declared, error=error)
-                self._take_as_it_is(declared, error)
+                if not self._take_as_it_is(declared, error):
+                    _log.error("The broker refused {what}: {error}", what=declared, error=error)
         if line is self._publishing:
             connection.on_blocked = self._blocked
         else:

@@ -19,6 +19,7 @@
     │   ├── Unroutable           unroutable
     │   ├── OutcomeUnknown       unknown
     │   │   └── ConfirmTimeout   timeout
+    │   ├── AckTimeout           timeout
     │   └── ProtocolClosed       (reply code and text of the broker)
     │       ├── ChannelClosed    not_found, forbidden, conflict or internal
     │       └── ConnectionClosed not_ready
@@ -176,6 +177,16 @@ class ConfirmTimeout(OutcomeUnknown):
     @property
     def public(self) -> str:
         return "The message broker did not confirm the message in time."
+
+
+class AckTimeout(LinkError):
+    """A consumer did not acknowledge in time: the broker took all its messages back."""
+
+    code = "timeout"
+
+    @property
+    def public(self) -> str:
+        return "A message was not acknowledged in time, and the broker took all of them back."
 
 
 class ProtocolClosed(LinkError):

@@ -1,20 +1,25 @@
 """Back-pressure, both ways (sans-I/O).
 
 :class:`Outbox` is between a session and its socket: what the socket does not take is kept up to a
-limit, past which its owner is told once. :class:`Gate` is between the sessions that publish and
-the link: while the link takes no more, their reading is paused.
+limit, past which its owner is told once. :class:`Lane` is before it, for a subscription whose
+messages may be dropped. :class:`Gate` is between the sessions that publish and the link: while the
+link takes no more, their reading is paused.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Protocol
 
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IPushProducer, IReactorTime
+from twisted.logger import Logger
 from zope.interface import implementer
 
-__all__ = ["Gate", "Outbox", "Pressing", "Reader", "Writer"]
+__all__ = ["Budget", "Drops", "Gate", "Lane", "Outbox", "Pressing", "Reader", "Writer"]
+
+
+_log = Logger()
 
 
 class Writer(Protocol):
@@ -99,6 +104,98 @@ class Outbox:
     def stopProducing(self) -> None:
         """The connection is gone."""
         self.close()
+
+
+class Budget:
+    """Bytes that the lanes of a session may hold together."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, size: int) -> None:
+        self.left = size
+
+
+class Lane:
+    """Frames of one subscription that wait for a slow socket, and may be dropped.
+
+    Args:
+        latest: keep only the newest frame of each routing key; else drop the oldest frames when
+            there is no room.
+        budget: the bytes that may wait, shared with the session's other lanes.
+    """
+
+    __slots__ = ("_budget", "_count", "_frames", "_latest", "dropped")
+
+    def __init__(self, latest: bool, budget: Budget) -> None:
+        self._latest = latest
+        self._budget = budget
+        self._count = 0
+        self._frames: OrderedDict[str | int, bytes] = OrderedDict()
+        #: How many were dropped since this was last reset by the owner, who tells the client.
+        self.dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def keep(self, frame: bytes, key: str) -> None:
+        """Let it wait; what has to give way to it is dropped."""
+        name: str | int = key
+        if self._latest:
+            self._drop(key)
+        else:
+            self._count += 1
+            name = self._count
+        while self._frames and self._budget.left < len(frame):
+            self._drop(next(iter(self._frames)))
+        if self._budget.left < len(frame):
+            self.dropped += 1  # other lanes hold all there is
+            return
+        self._budget.left -= len(frame)
+        self._frames[name] = frame
+
+    def pop(self) -> bytes:
+        """The frame that waits longest."""
+        _, frame = self._frames.popitem(last=False)
+        self._budget.left += len(frame)
+        return frame
+
+    def clear(self) -> None:
+        """Let everything go, uncounted: the subscription is over."""
+        self._budget.left += sum(map(len, self._frames.values()))
+        self._frames.clear()
+
+    def _drop(self, name: str | int) -> None:
+        frame = self._frames.pop(name, None)
+        if frame is not None:
+            self._budget.left += len(frame)
+            self.dropped += 1
+
+
+class Drops:
+    """Counts what is dropped for slow clients, and says so in the log once a minute at most.
+
+    Args:
+        clock: the time.
+    """
+
+    EVERY = 60.0
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self.count = 0
+        self._clock = clock
+        self._logged = 0
+        self._next = 0.0
+
+    def add(self, count: int) -> None:
+        """So many more."""
+        self.count += count
+        if self._clock.seconds() >= self._next:
+            self._next = self._clock.seconds() + self.EVERY
+            _log.warn(
+                "{count} messages were dropped for clients that read too slowly",
+                count=self.count - self._logged,
+            )
+            self._logged = self.count
 
 
 class Pressing(Protocol):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from twbridge.hub import Hub
     from twbridge.policy import Policy
     from twbridge.resends import Resends
-    from twbridge.subscriptions.streams import Streams
+    from twbridge.subscriptions.opening import Subscriptions
 
 __all__ = [
     "UP",
@@ -38,6 +38,9 @@ UP = frozenset({"ready", "blocked"})
 
 class Consumer(Protocol):
     """What the hub needs of a consumer of the link. It is bound again after each reconnect."""
+
+    #: Called each time that it consumes again after a reconnect.
+    on_established: Callable[[], object]
 
     @property
     def ended(self) -> TwbridgeError | None:
@@ -180,7 +183,7 @@ class Services:
     """What all sessions of an instance share."""
 
     hub: Hub
-    streams: Streams
+    subscriptions: Subscriptions
     resends: Resends
     link: Link
     policy: Policy

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from enum import IntEnum, auto
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -31,9 +32,12 @@ from twbridge.errors import (
     TwbridgeError,
     UnknownOperation,
 )
+from twbridge.flow import Budget
 from twbridge.policy import Peer
 from twbridge.ports import UP, Services, Transport
+from twbridge.resends import message_id
 from twbridge.screening import screen
+from twbridge.subscriptions.ports import Subscription
 from twbridge.topics import inner_hashes
 
 __all__ = ["Input", "Session", "State"]
@@ -59,6 +63,8 @@ class Input(IntEnum):
     #: The hub or the link has something to tell.
     TOLD = auto()
     RELIEVED = auto()
+    #: The socket takes data again.
+    WRITABLE = auto()
     CLOSE = auto()
     LOST = auto()
 
@@ -79,7 +85,11 @@ class Session:
         transport: its socket.
     """
 
+    #: The hub hands it whole chunks.
+    take = None
+
     __slots__ = (
+        "_budget",
         "_codec",
         "_held",
         "_link_up",
@@ -99,15 +109,17 @@ class Session:
         #: The hub's way to the socket; no step between.
         self.send: Callable[[bytes], None] = transport.send_frame
         #: Shared with all sessions that get the same frames for a message.
-        self.encoder: Encoder = codec.encoder
+        self.encoder: Encoder = transport.encoder(codec.encoder)
         self.peer = peer
         self._services = services
         self._codec = codec
         self._transport = transport
         self._state = State.CONNECTING
         self._number = next(services.numbers)
-        # By what it means: the destination as it was subscribed, or the wait for the broker.
-        self._subscriptions: dict[Destination, Destination | Deferred[None]] = {}
+        # By what it means: of a place in the hub the destination as it was subscribed, or the
+        # wait for the broker.
+        self._subscriptions: dict[Destination, Destination | Deferred[None] | Subscription] = {}
+        self._budget: Budget | None = None
         self._pending = 0
         self._nonsense = 0
         self._held = 0
@@ -125,6 +137,18 @@ class Session:
     def state(self) -> State:
         """Where it is."""
         return self._state
+
+    @property
+    def takes_data(self) -> bool:
+        """Whether the socket takes data now."""
+        return self._transport.writable
+
+    @property
+    def budget(self) -> Budget:
+        """What the lanes of its subscriptions may hold together."""
+        if self._budget is None:
+            self._budget = Budget(self._transport.room)
+        return self._budget
 
     # -- inputs, of the transport
 
@@ -144,6 +168,14 @@ class Session:
         """The client reads too slowly for what it subscribed to (overflow policy ``close``)."""
         self.close(1013, "You read too slowly for your subscriptions.")
 
+    def writable(self) -> None:
+        """The socket takes data again."""
+        self._input(Input.WRITABLE)
+
+    def draining(self, seconds: float) -> None:
+        """The bridge is about to stop; the client should come back after so many seconds."""
+        self.tell(commands.Drain(seconds))
+
     def lost(self) -> None:
         """The socket is gone."""
         self._input(Input.LOST)
@@ -159,13 +191,17 @@ class Session:
         self._input(Input.RELIEVED)
 
     def ended(self, destination: Destination, error: TwbridgeError) -> None:
-        """The hub has ended a subscription."""
+        """A subscription has ended by itself."""
         self._subscriptions.pop(destination, None)
-        self._input(Input.TOLD, commands.Unsubscribed(None, destination, error.public))
+        self.tell(commands.Unsubscribed(None, destination, error.public))
 
     def interrupted(self, destination: Destination) -> None:
         """A subscription goes on, but may have missed messages."""
-        self._input(Input.TOLD, commands.Gap(destination))
+        self.tell(commands.Gap(destination))
+
+    def tell(self, event: Event) -> None:
+        """Tell the client, if it is still there."""
+        self._input(Input.TOLD, event)
 
     def _input(self, what: Input, *values: Any) -> None:
         self._state, action = _TABLE[self._state, what]
@@ -253,20 +289,22 @@ class Session:
         self._say(commands.Pong(command.id))
 
     def _subscribe(self, command: commands.Subscribe) -> None:
-        destination = command.destination
-        if not destination.live:
-            raise BadDestination(
-                f"This version does not subscribe to /{destination.kind} destinations."
-            )
+        destination, services = command.destination, self._services
+        plain = services.subscriptions.is_plain(command, services.limits.prefetch)
         if destination in self._subscriptions:
             raise Conflict(f"You are subscribed to {destination} already.")
-        limit = self._services.limits.subscriptions
+        limit = services.limits.subscriptions
         if len(self._subscriptions) >= limit:
             raise TooMany(f"A session has at most {limit} subscriptions.")
         self._bound_patterns(destination)
-        self._services.policy.check("subscribe", destination, self.peer)
-        waiting = self._services.hub.subscribe(destination, self, patient=command.patient)
-        self._subscriptions[destination] = waiting
+        services.policy.check("subscribe", destination, self.peer)
+        if plain:
+            waiting = services.hub.subscribe(destination, self, patient=command.patient)
+            self._subscriptions[destination] = waiting
+        else:
+            subscription = services.subscriptions.open(command, self)
+            self._subscriptions[destination] = subscription
+            waiting = subscription.start()
         waiting.addCallbacks(
             self._subscribed,
             self._not_subscribed,
@@ -283,8 +321,9 @@ class Session:
                 raise TooMany(f"The patterns of a session have at most {limit} words # within.")
 
     def _subscribed(self, _result: None, identity: Id, destination: Destination) -> None:
-        self._subscriptions[destination] = destination
-        self._input(Input.TOLD, commands.Subscribed(identity, destination))
+        if isinstance(self._subscriptions.get(destination), Deferred):
+            self._subscriptions[destination] = destination
+        self.tell(commands.Subscribed(identity, destination))
 
     def _not_subscribed(self, failure: Failure, identity: Id, destination: Destination) -> None:
         self._subscriptions.pop(destination, None)
@@ -297,24 +336,32 @@ class Session:
         self._release(subscription)
         self._say(commands.Unsubscribed(command.id, command.destination))
 
-    def _release(self, subscription: Destination | Deferred[None]) -> None:
+    def _release(self, subscription: Destination | Deferred[None] | Subscription) -> None:
         if isinstance(subscription, Destination):
             self._services.hub.unsubscribe(subscription, self)
-        else:
+        elif isinstance(subscription, Deferred):
             subscription.cancel()
+        else:
+            subscription.end()
+
+    def _ack(self, command: commands.Ack) -> None:
+        self._acknowledging(command.destination).ack(command.delivery_tag, command.multiple)
+
+    def _nack(self, command: commands.Nack) -> None:
+        subscription = self._acknowledging(command.destination)
+        subscription.nack(command.delivery_tag, command.requeue, command.multiple)
+
+    def _acknowledging(self, destination: Destination) -> Subscription:
+        subscription = self._subscriptions.get(destination)
+        if subscription is None:
+            raise NotFound(f"You are not subscribed to {destination}.")
+        if isinstance(subscription, Destination | Deferred):
+            raise NotFound(f"Messages of {destination} are not acknowledged.")
+        return subscription
 
     def _publish(self, command: commands.Publish) -> None:
         services = self._services
-        destination = command.destination
-        mandatory = screen(command, services.limits.message, services.limits.headers)
-        services.policy.check("publish", destination, self.peer)
-        published = services.link.publish(
-            destination.exchange,
-            destination.routing_key,
-            command.body,
-            command.properties,
-            mandatory=mandatory,
-        )
+        published = self._publishing(command)
         self._pending += 1
         published.addCallbacks(
             self._published,
@@ -328,9 +375,28 @@ class Session:
             self._hold(_BY_LINK)
             services.gate.wait(self)
 
+    def _publishing(self, command: commands.Publish) -> Deferred[None]:
+        services, destination = self._services, command.destination
+        client, identity = self.peer.client, command.id
+        if client is not None and identity is not None:
+            command.properties.setdefault("message_id", message_id(client, identity))
+        mandatory = screen(command, services.limits.message, services.limits.headers)
+        services.policy.check("publish", destination, self.peer)
+        publish = partial(
+            services.link.publish,
+            destination.exchange,
+            destination.routing_key,
+            command.body,
+            command.properties,
+            mandatory=mandatory,
+        )
+        if client is None or identity is None:
+            return publish()
+        return services.resends.publish(self.peer.user, client, identity, publish)
+
     def _published(self, _result: None, identity: Id) -> None:
         self._answered()
-        self._input(Input.TOLD, commands.Published(identity))
+        self.tell(commands.Published(identity))
 
     def _not_published(self, failure: Failure, identity: Id) -> None:
         self._answered()
@@ -342,9 +408,14 @@ class Session:
             what = "{session!r} could not {operation}"
             _log.failure(what, failure, session=self, operation=operation)
             error = TwbridgeError()
-        self._input(Input.TOLD, commands.Refused(identity, error, operation))
+        self.tell(commands.Refused(identity, error, operation))
 
-    # -- the reading of the socket
+    # -- the socket
+
+    def _write(self) -> None:
+        for subscription in list(self._subscriptions.values()):
+            if not isinstance(subscription, Destination | Deferred):
+                subscription.writable()
 
     def _answered(self) -> None:
         self._pending -= 1
@@ -370,6 +441,8 @@ _COMMANDS: dict[type, tuple[Callable[[Session, Any], None], str]] = {
     commands.Subscribe: (Session._subscribe, "subscribe"),
     commands.Unsubscribe: (Session._unsubscribe, "unsubscribe"),
     commands.Publish: (Session._publish, "publish"),
+    commands.Ack: (Session._ack, "ack"),
+    commands.Nack: (Session._nack, "nack"),
     commands.Ping: (Session._ping, "ping"),
     commands.Invalid: (Session._invalid, ""),
 }
@@ -383,6 +456,7 @@ _TABLE: dict[tuple[State, Input], _Step] = {
     (State.CONNECTING, Input.LINK_CHANGED): (State.CONNECTING, Session._ignore),
     (State.CONNECTING, Input.TOLD): (State.CONNECTING, Session._misuse),
     (State.CONNECTING, Input.RELIEVED): (State.CONNECTING, Session._misuse),
+    (State.CONNECTING, Input.WRITABLE): (State.CONNECTING, Session._ignore),
     (State.CONNECTING, Input.CLOSE): (State.CLOSING, Session._close),
     (State.CONNECTING, Input.LOST): (State.GONE, Session._forget),
     (State.OPEN, Input.OPENED): (State.OPEN, Session._misuse),
@@ -390,6 +464,7 @@ _TABLE: dict[tuple[State, Input], _Step] = {
     (State.OPEN, Input.LINK_CHANGED): (State.OPEN, Session._tell_link),
     (State.OPEN, Input.TOLD): (State.OPEN, Session._say),
     (State.OPEN, Input.RELIEVED): (State.OPEN, Session._relieve),
+    (State.OPEN, Input.WRITABLE): (State.OPEN, Session._write),
     (State.OPEN, Input.CLOSE): (State.CLOSING, Session._close),
     (State.OPEN, Input.LOST): (State.GONE, Session._forget),
     (State.CLOSING, Input.LOST): (State.GONE, Session._ignore),

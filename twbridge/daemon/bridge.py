@@ -32,7 +32,9 @@ from twbridge.interfaces import IBridgePlugin
 from twbridge.plugins import Plugins
 from twbridge.policy import Policy
 from twbridge.ports import Limits, Services
+from twbridge.resends import Resends
 from twbridge.settings import Settings
+from twbridge.subscriptions.opening import Subscriptions
 from twbridge.web.readiness import GRACE, Readiness
 
 _log = Logger()
@@ -90,6 +92,14 @@ class Bridge:
             timeout=settings.amqp.timeout,
             on_delivery=self._taps.delivered,
         )
+        self._instance = secrets.token_hex(4)
+        self._subscriptions = Subscriptions(
+            link,
+            reactor,
+            self._hub,
+            instance=self._instance,
+            redeclare=partial(topology.redeclare, link, settings),
+        )
         self._readiness = Readiness(link, reactor)
         services = self._services()
         self._gate = services.gate
@@ -114,9 +124,11 @@ class Bridge:
         limits = settings.limits
         return Services(
             self._hub,
+            self._subscriptions,
+            Resends(self._reactor),
             self.link,
             Policy(settings.allow, settings.names()),
-            instance=secrets.token_hex(4),
+            instance=self._instance,
             limits=Limits(
                 message=limits.message,
                 subscriptions=limits.subscriptions,
@@ -193,6 +205,7 @@ class Bridge:
         await self._step("stopping the plugins", self._plugins.stop())
         await self._step("closing the clients' connections", self._doors.close())
         self._taps.stop()
+        self._subscriptions.stop()
         self._hub.stop()
         self._gate.stop()
         await self._step("closing the link", self.link.stop(), self.settings.amqp.timeout)

@@ -27,7 +27,14 @@ TEXT = "text/plain; charset=utf-8"
 class _NoFrame:
     """An encoder for nobody: a tap is on the bus, not on a socket."""
 
-    def encode(self, destination: Destination, delivery: Delivery) -> bytes:
+    def encode(
+        self,
+        destination: Destination,
+        delivery: Delivery,
+        *,
+        offset: int | None = None,
+        delivery_tag: int | None = None,
+    ) -> bytes:
         """Nothing."""
         return b""
 
@@ -47,6 +54,7 @@ class Taps:
     """
 
     encoder: Encoder = _NoFrame()
+    take = None
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from twbridge.link.topology import Exchange, Queue
 from twbridge.settings import Settings, Stream
 
-__all__ = ["declare"]
+__all__ = ["declare", "redeclare"]
 
 _log = Logger()
 
@@ -37,8 +37,19 @@ def declare(link: _Link, settings: Settings) -> None:
     for exchange in wanted:
         link.declare(exchange).addErrback(_refused, f"exchange {exchange.name}")
     for stream in settings.stream:
-        declared = link.declare(_queue(stream), stream.bound_to())
-        declared.addErrback(_refused, f"stream {stream.name}")
+        _declare_stream(link, stream)
+
+
+def redeclare(link: _Link, settings: Settings, name: str) -> None:
+    """Declare a stream again that somebody has deleted, if it is one of the settings."""
+    for stream in settings.stream:
+        if stream.name == name:
+            _declare_stream(link, stream)
+
+
+def _declare_stream(link: _Link, stream: Stream) -> None:
+    declared = link.declare(_queue(stream), stream.bound_to())
+    declared.addErrback(_refused, f"stream {stream.name}")
 
 
 def _queue(stream: Stream) -> Queue:

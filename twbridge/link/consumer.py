@@ -85,6 +85,8 @@ class Consumer:
         self._tags_before = self._last_tag = 0
         self._waiting: list[Deferred[None]] = []
         self._started = False
+        #: Called each time that it consumes again after a reconnect.
+        self.on_established: Callable[[], object] = _nothing
         #: Set by the link: forget this consumer.
         self.on_gone: Callable[[Consumer], object] = lambda _: None
 
@@ -245,7 +247,8 @@ class Consumer:
             no_ack=self._no_ack,
             arguments=dict(self._arguments()),
         )
-        self._settle(None)
+        if not self._settle(None):
+            self.on_established()
 
     def _ask(self, name: Any, binding: Binding, side: SideChannel) -> Deferred[None]:
         """Have it bound. The Deferred fails only for a binding that had been there before."""
@@ -346,6 +349,10 @@ def _name(exchange: str, key: str, arguments: Mapping[str, Any] | None) -> Any:
 
 def _trap_closed(failure: Failure) -> None:
     failure.trap(ProtocolClosed)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _ignore(_: object) -> None:

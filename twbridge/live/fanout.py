@@ -15,7 +15,8 @@ from twisted.logger import Logger
 
 from twbridge.destinations import Destination
 from twbridge.dialects.interfaces import Encoder
-from twbridge.errors import FrameError, TwbridgeError
+from twbridge.errors import FrameError
+from twbridge.live.group import Group, Subscriber
 from twbridge.topics import Trie
 from twbridge.wire import Delivery
 
@@ -31,56 +32,7 @@ CACHE = 32_768
 _CC = b"\x02CCA"
 
 
-class Subscriber(Protocol):
-    """What the hub needs of a session."""
-
-    @property
-    def encoder(self) -> Encoder:
-        """Hashable; the same object for all that get the same bytes."""
-
-    @property
-    def send(self) -> Callable[[bytes], None]:
-        """What sends a frame as it is; the shortest way to the socket."""
-
-    def ended(self, destination: Destination, error: TwbridgeError) -> None:
-        """The subscription is over; there is no need to unsubscribe."""
-
-    def interrupted(self, destination: Destination) -> None:
-        """The subscription goes on, but messages may have been missed."""
-
-
-class _Group:
-    """The subscribers of one destination, as it was written, with one encoder."""
-
-    __slots__ = ("destination", "encode", "frames", "members", "sends")
-
-    def __init__(self, destination: Destination, encoder: Encoder) -> None:
-        self.destination = destination
-        self.encode = encoder.encode
-        self.members: dict[Subscriber, None] = {}
-        #: The frames of this read, not sent yet.
-        self.frames: list[bytes] = []
-        #: Where a frame goes; made anew on the first delivery after a change of the members.
-        self.sends: list[Callable[[bytes], None]] | None = None
-
-    def flush(self) -> None:
-        """Send what there is to all members."""
-        frames = self.frames
-        if not frames:
-            return
-        chunk = frames[0] if len(frames) == 1 else b"".join(frames)
-        frames.clear()
-        sends = self.sends
-        if sends is None:
-            sends = self.sends = [member.send for member in self.members]
-        for send in sends:
-            try:
-                send(chunk)
-            except Exception:
-                _log.failure("a subscriber of {destination} broke", destination=self.destination)
-
-
-class _Groups(dict[tuple[Encoder, str], _Group]):
+class _Groups(dict[tuple[Encoder, str], Group]):
     """All groups of one binding key. Compared by identity, so that it can be a dict's key."""
 
     __slots__ = ()
@@ -140,10 +92,10 @@ class Fanout:
     ) -> None:
         self._routes = _ROUTES[exchange_type]()
         self._keys: dict[str, _Groups] = {}
-        self._cache: dict[str, Sequence[_Group]] = {}
+        self._cache: dict[str, Sequence[Group]] = {}
         self._cost = 0
         #: The groups that have frames to send.
-        self._filled: list[_Group] = []
+        self._filled: list[Group] = []
         self._on_delivery = on_delivery
 
     def join(self, destination: Destination, subscriber: Subscriber) -> None:
@@ -156,11 +108,9 @@ class Fanout:
         name = (subscriber.encoder, str(destination))
         group = groups.get(name)
         if group is None:
-            group = groups[name] = _Group(destination, subscriber.encoder)
+            group = groups[name] = Group(destination, subscriber.encoder)
             self._forget()
-        group.flush()
-        group.members[subscriber] = None
-        group.sends = None
+        group.join(subscriber)
 
     def leave(self, destination: Destination, subscriber: Subscriber) -> None:
         """Undo :meth:`join`; nothing happens where it was not called."""
@@ -169,9 +119,7 @@ class Fanout:
         group = groups.get(name)
         if group is None or subscriber not in group.members:
             return
-        group.flush()
-        del group.members[subscriber]
-        group.sends = None
+        group.leave(subscriber)
         if not group.members:
             del groups[name]
             self._forget()
@@ -226,6 +174,8 @@ class Fanout:
             if not group.frames:
                 self._filled.append(group)
             group.frames.append(frame)
+            if group.keys is not None:
+                group.keys.append(delivery.routing_key)
 
     def flush(self) -> None:
         """The end of a read from the broker: send what it brought."""
@@ -234,7 +184,7 @@ class Fanout:
             for group in filled:
                 group.flush()
 
-    def _look_up(self, key: str) -> Sequence[_Group]:
+    def _look_up(self, key: str) -> Sequence[Group]:
         found = [group for groups in self._routes.match(key) for group in groups.values()]
         self._cost += 1 + len(found)
         if self._cost > CACHE:
@@ -242,7 +192,7 @@ class Fanout:
         self._cache[key] = found
         return found
 
-    def _with_copies(self, delivery: Delivery, groups: Sequence[_Group]) -> Sequence[_Group]:
+    def _with_copies(self, delivery: Delivery, groups: Sequence[Group]) -> Sequence[Group]:
         """The groups of the keys in the header ``CC`` too, each once (RabbitMQ's extension)."""
         try:
             keys = delivery.headers.get("CC")

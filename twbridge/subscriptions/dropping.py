@@ -1,0 +1,120 @@
+"""Messages for a client that reads too slowly: the overflow policies that drop (sans-I/O).
+
+Nothing is dropped while the socket takes data. What waits is bounded by the session's budget;
+what is dropped is counted, and the client told, before the frames that are left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from twisted.internet.defer import Deferred
+
+from twbridge.commands import Dropped
+from twbridge.destinations import Destination
+from twbridge.dialects.interfaces import Encoder
+from twbridge.errors import NotFound, TwbridgeError
+from twbridge.flow import Drops, Lane
+from twbridge.hub import Hub
+from twbridge.subscriptions.ports import Outlet
+
+__all__ = ["DroppingLive", "Valve"]
+
+
+class Valve:
+    """The way of one subscription to its socket, with a lane beside it.
+
+    Args:
+        outlet: the session.
+        destination: as it was subscribed.
+        latest: keep the newest of each routing key; else drop the oldest.
+        drops: counts them all.
+    """
+
+    __slots__ = ("_destination", "_drops", "_lane", "_outlet")
+
+    def __init__(
+        self, outlet: Outlet, destination: Destination, latest: bool, drops: Drops
+    ) -> None:
+        self._outlet = outlet
+        self._destination = destination
+        self._lane = Lane(latest, outlet.budget)
+        self._drops = drops
+
+    def take(self, frames: Sequence[bytes], keys: Sequence[str]) -> None:
+        """Send them, or keep what there is room for until :meth:`writable`."""
+        if not self._lane and self._outlet.takes_data:
+            self._outlet.send(b"".join(frames))
+            return
+        before = self._lane.dropped
+        for frame, key in zip(frames, keys, strict=True):
+            self._lane.keep(frame, key)
+        if self._lane.dropped > before:
+            self._drops.add(self._lane.dropped - before)
+
+    def writable(self) -> None:
+        """The socket takes data: tell what was dropped, and send what is left."""
+        if self._lane.dropped and self._outlet.takes_data:
+            count, self._lane.dropped = self._lane.dropped, 0
+            self._outlet.tell(Dropped(self._destination, count))
+        while self._lane and self._outlet.takes_data:
+            self._outlet.send(self._lane.pop())
+
+    def close(self) -> None:
+        """Let go of what waits."""
+        self._lane.clear()
+
+
+class DroppingLive:
+    """A live subscription whose messages may be dropped: the hub's subscriber for its session."""
+
+    def __init__(
+        self,
+        outlet: Outlet,
+        destination: Destination,
+        hub: Hub,
+        *,
+        latest: bool,
+        drops: Drops,
+        patient: bool,
+    ) -> None:
+        self.encoder: Encoder = outlet.encoder
+        self.send: Callable[[bytes], None] = outlet.send
+        self._outlet = outlet
+        self._destination = destination
+        self._hub = hub
+        self._valve = Valve(outlet, destination, latest, drops)
+        self.take = self._valve.take
+        self.writable = self._valve.writable
+        self._patient = patient
+        self._starting: Deferred[None] | None = None
+
+    def start(self) -> Deferred[None]:
+        """See ``ports.Subscription``."""
+        self._starting = self._hub.subscribe(self._destination, self, patient=self._patient)
+        return self._starting
+
+    def end(self) -> None:
+        """See ``ports.Subscription``."""
+        self._valve.close()
+        if self._starting is not None and not self._starting.called:
+            self._starting.cancel()
+        else:
+            self._hub.unsubscribe(self._destination, self)
+
+    def ack(self, tag: int, multiple: bool) -> None:
+        """There is nothing to acknowledge."""
+        raise NotFound("Messages of this subscription are not acknowledged.")
+
+    def nack(self, tag: int, requeue: bool, multiple: bool) -> None:
+        """There is nothing to acknowledge."""
+        raise NotFound("Messages of this subscription are not acknowledged.")
+
+    def ended(self, destination: Destination, error: TwbridgeError) -> None:
+        """The hub has ended it."""
+        self._valve.close()
+        self._outlet.ended(destination, error)
+
+    def interrupted(self, destination: Destination) -> None:
+        """It goes on, but messages may have been missed."""
+        self._outlet.interrupted(destination)

@@ -1,0 +1,311 @@
+"""A subscription to a queue: a consumer and a channel of its own (sans-I/O).
+
+At least once: what the client has not got, or has not acknowledged, goes back to the queue when it
+leaves, and comes again marked ``redelivered``. With ``ack: auto`` a message is acknowledged when
+the socket has taken it; while the socket takes nothing, the broker keeps what is over the prefetch.
+
+The tags that the client sees count on through reconnects of the link. What was delivered before
+one was requeued by the broker, and an ack for it is ``not_found``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from twbridge.destinations import Destination
+from twbridge.errors import AckTimeout, ChannelClosed, Conflict, NotFound, NotReady, TwbridgeError
+from twbridge.link.topology import Queue
+from twbridge.ports import Consumer, ConsumingLink
+from twbridge.subscriptions.dropping import Valve
+from twbridge.subscriptions.ports import Outlet
+from twbridge.subscriptions.reads import Reads
+from twbridge.wire import Delivery
+
+__all__ = ["QueueSubscription", "candidates", "private"]
+
+_log = Logger()
+
+#: Seconds before a patient subscription tries again.
+AGAIN = 1.0
+#: Milliseconds that a session's own queue lives without its consumer: time for the link to come
+#: back after a broker's restart, and the end of it where the bridge was killed.
+PRIVATE_EXPIRES = 60_000
+
+Attempts = Callable[[], Iterator[Queue]]
+
+
+def candidates(destination: Destination) -> Iterator[Queue]:
+    """What to declare, in turn, until the broker has it.
+
+    A queue that exists is used as it is, whatever its arguments. ``/queue`` makes it durable where
+    there is none; between the two attempts somebody else may have made another.
+    """
+    yield Queue(destination.name, passive=True, durable=True, exclusive=False, auto_delete=False)
+    if destination.kind == "queue":
+        yield Queue(destination.name, durable=True, exclusive=False, auto_delete=False)
+        yield Queue(
+            destination.name, passive=True, durable=True, exclusive=False, auto_delete=False
+        )
+
+
+def private(name: str) -> Iterator[Queue]:
+    """A queue of a session's own, that outlives a loss of the link."""
+    yield Queue(
+        name,
+        durable=True,
+        exclusive=False,
+        auto_delete=False,
+        arguments={"x-expires": PRIVATE_EXPIRES},
+    )
+
+
+class QueueSubscription:
+    """One.
+
+    Args:
+        link: the way to the broker.
+        clock: for patience.
+        reads: when to send what a read has brought.
+        outlet: the session.
+        destination: as it was subscribed.
+        attempts: what to declare.
+        binding: exchange and key that the queue is bound to; it is the session's own then, and
+            goes with the subscription.
+        prefetch: how many deliveries may be unacknowledged.
+        client_acks: the client acknowledges; else the socket's taking them does.
+        waits: keep what the socket does not take here and at the broker; else hand it all to the
+            socket's outbox, past whose limit the client is closed.
+        valve: drop what the socket does not take.
+        patient: wait for the broker without limit.
+    """
+
+    def __init__(
+        self,
+        link: ConsumingLink,
+        clock: IReactorTime,
+        reads: Reads,
+        outlet: Outlet,
+        destination: Destination,
+        attempts: Attempts,
+        *,
+        binding: tuple[str, str] | None = None,
+        prefetch: int = 20,
+        client_acks: bool = False,
+        waits: bool = True,
+        valve: Valve | None = None,
+        patient: bool = False,
+    ) -> None:
+        self._link = link
+        self._clock = clock
+        self._reads = reads
+        self._outlet = outlet
+        self._destination = destination
+        self._attempts = attempts
+        self._binding = binding
+        self._prefetch = prefetch
+        self._client_acks = client_acks
+        self._waits = waits
+        self._valve = valve
+        self._patient = patient
+        self._answer: Deferred[None] = Deferred()
+        self._consumer: Consumer | None = None
+        self._over = False
+        self._timer: IDelayedCall | None = None
+        # What came in this read, or waits for the socket.
+        self._frames: list[bytes] = []
+        self._keys: list[str] = []
+        self._last_tag = 0
+        # Tags of deliveries that the client has to acknowledge.
+        self._held: dict[int, None] = {}
+        self._flushing = False
+
+    # -- the beginning
+
+    def start(self) -> Deferred[None]:
+        """See ``ports.Subscription``."""
+        self._try(self._attempts())
+        return self._answer
+
+    def _try(self, attempts: Iterator[Queue], error: Failure | None = None) -> None:
+        queue = next(attempts, None)
+        if queue is None:
+            assert error is not None
+            self._refused(error)
+            return
+        consuming = self._link.consume(
+            queue, self._deliver, prefetch=self._prefetch, on_end=self._ended_by_broker
+        )
+        consuming.addCallbacks(self._bind, partial(self._not_consuming, attempts))
+        consuming.addCallbacks(self._started, self._refused)
+        consuming.addErrback(self._broke)
+
+    def _not_consuming(self, attempts: Iterator[Queue], failure: Failure) -> None:
+        if self._over:
+            return
+        # Missing, or there with other properties: what comes next may fit.
+        error = failure.value
+        if isinstance(error, ChannelClosed) and error.reply_code in (404, 406):
+            self._try(attempts, failure)
+        else:
+            self._refused(failure)
+
+    def _bind(self, consumer: Consumer) -> Deferred[None] | None:
+        self._consumer = consumer
+        if self._over:
+            self._cancel()
+            return None
+        return None if self._binding is None else consumer.bind(*self._binding)
+
+    def _started(self, _result: None) -> None:
+        if self._consumer is not None and not self._answer.called:
+            self._answer.callback(None)
+            self._flush()
+
+    def _refused(self, failure: Failure) -> None:
+        if self._over or self._answer.called:
+            return
+        self._cancel()
+        if self._patient and failure.check(NotReady):
+            self._timer = self._clock.callLater(AGAIN, lambda: self._try(self._attempts()))
+            return
+        self._over = True
+        self._answer.errback(failure)
+
+    def _broke(self, failure: Failure) -> None:
+        _log.failure("a subscription to {queue} broke", failure, queue=self._destination)
+
+    # -- the end
+
+    def end(self) -> None:
+        """See ``ports.Subscription``."""
+        if self._over:
+            return
+        self._over = True
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._cancel()
+        self._forget()
+        if not self._answer.called:
+            self._answer.errback(Conflict("It was unsubscribed before the broker had answered."))
+
+    def _cancel(self) -> None:
+        """Give back what is unacknowledged, and end the consumer."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is None:
+            return
+        if self._last_tag > consumer.voided and (self._held or self._frames):
+            consumer.nack(self._last_tag, requeue=True, multiple=True)
+        cancelled = consumer.cancel(delete=self._binding is not None)
+        cancelled.addErrback(lambda failure: failure.trap(TwbridgeError) and None)
+
+    def _ended_by_broker(self, error: TwbridgeError) -> None:
+        self._consumer = None
+        if self._over:
+            return
+        self._over = True
+        self._forget()
+        if isinstance(error, ChannelClosed) and "acknowledgement" in error.reply_text:
+            error = AckTimeout()
+        _log.info("{queue} ended: {error}", queue=self._destination, error=error)
+        if self._answer.called:
+            self._outlet.ended(self._destination, error)
+        else:
+            self._answer.errback(error)
+
+    def _forget(self) -> None:
+        self._frames.clear()
+        self._keys.clear()
+        self._held.clear()
+        if self._valve is not None:
+            self._valve.close()
+
+    # -- messages
+
+    def _deliver(self, delivery: Delivery) -> None:
+        if self._over:
+            return
+        tag = delivery.delivery_tag
+        self._forget_voided()
+        shown = tag if self._client_acks else None
+        try:
+            frame = self._outlet.encoder.encode(self._destination, delivery, delivery_tag=shown)
+        except Exception:
+            # It can't be shown to anybody: with requeue it would come for ever.
+            _log.failure("{delivery!r} can't be encoded", delivery=delivery)
+            if self._consumer is not None:
+                self._consumer.nack(tag, requeue=False)
+            return
+        self._last_tag = tag
+        if shown is not None:
+            self._held[tag] = None
+        self._frames.append(frame)
+        self._keys.append(delivery.routing_key)
+        if not self._flushing:
+            self._flushing = True
+            self._reads.then(self._read_done)
+
+    def _forget_voided(self) -> None:
+        """What a reconnect has requeued is not sent, as far as it waits here, nor held."""
+        voided = 0 if self._consumer is None else self._consumer.voided
+        if self._held and next(iter(self._held)) <= voided:
+            for tag in [tag for tag in self._held if tag <= voided]:
+                del self._held[tag]
+        if self._frames and self._last_tag <= voided:
+            self._frames.clear()
+            self._keys.clear()
+
+    def _read_done(self) -> None:
+        self._flushing = False
+        self._flush()
+
+    def _flush(self) -> None:
+        self._forget_voided()
+        if not self._frames or self._consumer is None or not self._answer.called:
+            return
+        if self._valve is None and self._waits and not self._outlet.takes_data:
+            return
+        frames, self._frames = self._frames, []
+        keys, self._keys = self._keys, []
+        if self._valve is not None:
+            self._valve.take(frames, keys)
+        else:
+            self._outlet.send(frames[0] if len(frames) == 1 else b"".join(frames))
+        # The outlet may have been closed by it.
+        if not self._client_acks and self._consumer is not None:
+            self._consumer.ack(self._last_tag, multiple=True)
+
+    def writable(self) -> None:
+        """See ``ports.Subscription``."""
+        if self._valve is not None:
+            self._valve.writable()
+        self._flush()
+
+    # -- acknowledgements
+
+    def ack(self, tag: int, multiple: bool) -> None:
+        """See ``ports.Subscription``."""
+        self._take(tag, multiple).ack(tag, multiple)
+
+    def nack(self, tag: int, requeue: bool, multiple: bool) -> None:
+        """See ``ports.Subscription``."""
+        self._take(tag, multiple).nack(tag, requeue, multiple)
+
+    def _take(self, tag: int, multiple: bool) -> Consumer:
+        self._forget_voided()
+        if self._consumer is None or tag not in self._held:
+            raise NotFound(
+                f"There is no delivery {tag} of {self._destination} to acknowledge: it was never "
+                "there, is done with, or went back to its queue with a lost connection."
+            )
+        if multiple:
+            for each in [each for each in self._held if each <= tag]:
+                del self._held[each]
+        else:
+            del self._held[tag]
+        return self._consumer
