@@ -18,6 +18,18 @@ ROOT = Path(__file__).parent.parent / "twbridge"
 #: Modules, and packages with all that is in them, that do no I/O.
 SANS_IO = (
     "bus",
+    "client.addresses",
+    "client.backoff",
+    "client.callbacks",
+    "client.core",
+    "client.errors",
+    "client.frames",
+    "client.iteration",
+    "client.messages",
+    "client.ports",
+    "client.publishes",
+    "client.subscription",
+    "client.subscriptions",
     "codec",
     "commands",
     "daemon.taps",
@@ -33,7 +45,6 @@ SANS_IO = (
     "policy",
     "ports",
     "resends",
-    "resends",
     "screening",
     "session",
     "sockets.census",
@@ -42,6 +53,7 @@ SANS_IO = (
     "sockets.keepalive",
     "sockets.origins",
     "starts",
+    "subscriptions",
     "topics",
     "web.readiness",
     "wire",
@@ -120,8 +132,9 @@ class ImportsTests(SynchronousTestCase):
                     if each.startswith("twbridge.") and room in names and room != "link":
                         self.assertTrue(within(room, SANS_IO), f"{name} imports {each}")
 
-    def test_autobahn_is_known_to_the_sockets_only(self) -> None:
-        self.assertTrue(all(within(name, ("sockets",)) for name in self.importers("autobahn")))
+    def test_autobahn_is_known_to_the_sockets_and_the_shell_of_the_client_only(self) -> None:
+        rooms = ("sockets", "client.shell")
+        self.assertTrue(all(within(name, rooms) for name in self.importers("autobahn")))
 
     def test_txamqp_is_known_to_the_link_only(self) -> None:
         self.assertTrue(all(within(name, ("link",)) for name in self.importers("txamqp")))
