@@ -52,7 +52,7 @@ class SubscribingTests(HubCase):
             (consumer.queue.name, consumer.queue.exclusive, consumer.queue.durable),
             ("", True, False),
         )
-        self.assertEqual(consumer.options, {"no_ack": True, "prefetch": 0})
+        self.assertEqual((consumer.options["no_ack"], consumer.options["prefetch"]), (True, 0))
         self.assertEqual(consumer.bindings, [("amq.topic", key) for key in ("a", "b.#", "#", "c")])
 
     def test_a_binding_is_shared(self) -> None:

@@ -37,6 +37,8 @@ AGAIN = 1.0
 #: back after a broker's restart, and the end of it where the bridge was killed.
 PRIVATE_EXPIRES = 60_000
 
+_STREAM_HEADER = b"x-stream-offset"
+
 Attempts = Callable[[], Iterator[Queue]]
 
 
@@ -123,6 +125,8 @@ class QueueSubscription:
         self._last_tag = 0
         # Tags of deliveries that the client has to acknowledge.
         self._held: dict[int, None] = {}
+        # A stream can be consumed like a queue, but a nack closes the connection (540).
+        self._is_stream = False
         self._flushing = False
 
     # -- the beginning
@@ -199,7 +203,8 @@ class QueueSubscription:
         consumer, self._consumer = self._consumer, None
         if consumer is None:
             return
-        if self._last_tag > consumer.voided and (self._held or self._frames):
+        held = self._held or self._frames
+        if held and self._last_tag > consumer.voided and not self._is_stream:
             consumer.nack(self._last_tag, requeue=True, multiple=True)
         cancelled = consumer.cancel(delete=self._binding is not None)
         cancelled.addErrback(lambda failure: failure.trap(TwbridgeError) and None)
@@ -231,6 +236,7 @@ class QueueSubscription:
         if self._over:
             return
         tag = delivery.delivery_tag
+        self._is_stream = self._is_stream or _STREAM_HEADER in delivery.raw_properties
         self._forget_voided()
         shown = tag if self._client_acks else None
         try:
@@ -238,7 +244,7 @@ class QueueSubscription:
         except Exception:
             # It can't be shown to anybody: with requeue it would come for ever.
             _log.failure("{delivery!r} can't be encoded", delivery=delivery)
-            if self._consumer is not None:
+            if self._consumer is not None and not self._is_stream:
                 self._consumer.nack(tag, requeue=False)
             return
         self._last_tag = tag
@@ -294,6 +300,8 @@ class QueueSubscription:
 
     def nack(self, tag: int, requeue: bool, multiple: bool) -> None:
         """See ``ports.Subscription``."""
+        if self._is_stream:
+            raise Conflict(f"{self._destination} is a stream: its messages can't be refused.")
         self._take(tag, multiple).nack(tag, requeue, multiple)
 
     def _take(self, tag: int, multiple: bool) -> Consumer:
