@@ -10,7 +10,17 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from tests.fakes import delivery
-from twbridge.commands import Publish, Refused, Subscribe, Subscribed, Unsubscribed
+from twbridge.commands import (
+    Drain,
+    Dropped,
+    Gap,
+    Overflow,
+    Publish,
+    Refused,
+    Subscribe,
+    Subscribed,
+    Unsubscribed,
+)
 from twbridge.destinations import parse
 from twbridge.dialects import ICodec, IDialect
 from twbridge.dialects.raw import RawDialect
@@ -22,6 +32,7 @@ class Route(NamedTuple):
     publish: str = "/exchange/x/in"
     subscribe: str = "/exchange/x/#"
     on_error: str = "close"
+    overflow: Overflow | None = None
 
 
 class RawTests(SynchronousTestCase):
@@ -37,6 +48,20 @@ class RawTests(SynchronousTestCase):
     def test_it_subscribes_to_its_route_by_itself_and_patiently(self) -> None:
         (command,) = self.codec.opening()
         self.assertEqual(command, Subscribe(None, parse("/exchange/x/#"), patient=True))
+
+    def test_its_route_says_what_becomes_of_slow_readers(self) -> None:
+        (command,) = self.dialect.codec(Route(overflow="latest")).opening()
+        assert isinstance(command, Subscribe)
+        self.assertEqual(command.overflow, "latest")
+
+    def test_a_route_may_be_a_queue_or_a_stream(self) -> None:
+        for text in ("/queue/q", "/stream/s"):
+            codec = self.dialect.codec(Route(text, text))
+            (command,) = codec.opening()
+            self.assertEqual(command, Subscribe(None, parse(text), patient=True))
+            (command,) = codec.decode(b"a", False)
+            assert isinstance(command, Publish)
+            self.assertEqual(command.destination, parse(text))
 
     def test_sessions_of_a_route_share_one_codec_and_one_encoder(self) -> None:
         self.assertIs(self.dialect.codec(Route()), self.codec)
@@ -83,9 +108,10 @@ class RawTests(SynchronousTestCase):
         self.assertEqual(encode(there, other), text_frame(b"a"))
 
     def test_nothing_is_told_but_by_closing(self) -> None:
-        event = Subscribed(None, parse("/exchange/x/#"))
-        self.assertIsNone(self.codec.encode(event))
-        self.assertIsNone(self.codec.closing(event))
+        there = parse("/exchange/x/#")
+        for event in (Subscribed(None, there), Gap(there), Dropped(there, 3), Drain(2.0)):
+            self.assertIsNone(self.codec.encode(event))
+            self.assertIsNone(self.codec.closing(event))
 
     def test_a_failed_publish_closes(self) -> None:
         for error, code in ((Nacked(), 1013), (TooLarge("x"), 1009), (Forbidden("x"), 4503)):
