@@ -91,14 +91,18 @@ class ScreenTests(SynchronousTestCase):
         self.assertRaises(BadDestination, parse, "/topic/" + "x" * 256)
 
     def test_what_can_not_be_published_to_is_refused(self) -> None:
-        for text in ("/stream/a", "/temp-queue/a", "/reply-queue/a", "/task/a"):
+        for text in ("/temp-queue/a", "/reply-queue/a", "/task/a"):
             self.refused(BadDestination, text)
+            error = self.assertRaises(BadDestination, self.screen, text)
+            self.assertIn("/amq/queue and /stream destinations", error.public)
 
-    def test_mandatory_is_as_asked_or_true_for_queues(self) -> None:
+    def test_mandatory_is_as_asked_or_true_for_queues_and_streams(self) -> None:
         self.assertFalse(self.screen("/topic/a"))
         self.assertFalse(self.screen("/exchange/a"))
         self.assertTrue(self.screen("/queue/a"))
         self.assertTrue(self.screen("/amq/queue/a"))
+        self.assertTrue(self.screen("/stream/a"))
+        self.assertFalse(self.screen("/stream/a", mandatory=False))
         self.assertTrue(self.screen("/topic/a", mandatory=True))
         self.assertFalse(self.screen("/queue/a", mandatory=False))
 

@@ -21,13 +21,13 @@ MAX_EXPIRATION = 2**32 - 1
 #: Direct reply-to: who can publish to it answers in another's name.
 DIRECT_REPLY = "amq.rabbitmq.reply-to"
 
-_QUEUES = ("queue", "amq-queue")
+_KINDS = ("exchange", "topic", "queue", "amq-queue", "stream")
 
 
 def screen(publish: Publish, max_body: int, max_headers: int) -> bool:
-    """Return whether to publish it mandatory: as asked, or true for queues.
+    """Return whether to publish it mandatory: as asked, or true for queues and streams.
 
-    A publish to a queue goes to the default exchange and declares nothing: where the queue is
+    A publish to one of those goes to the default exchange and declares nothing: where it is
     missing, a mandatory one is ``unroutable``.
 
     Args:
@@ -40,8 +40,11 @@ def screen(publish: Publish, max_body: int, max_headers: int) -> bool:
         EncodeError: a header that AMQP can't carry.
     """
     destination = publish.destination
-    if not destination.live and destination.kind not in _QUEUES:
-        raise BadDestination(f"This version does not publish to /{destination.kind} destinations.")
+    if destination.kind not in _KINDS:
+        raise BadDestination(
+            f"You can't publish to /{destination.kind}, but to /exchange, /topic, /queue, "
+            "/amq/queue and /stream destinations."
+        )
     if destination.name.startswith(DIRECT_REPLY):
         raise Forbidden("Clients can't publish to a direct reply-to address.")
     if len(publish.body) > max_body:
