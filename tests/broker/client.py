@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pamqp import base, commands
+from twisted.internet.task import Clock
 
 from twbridge import wire
 from twbridge.broker.connection import Connection
@@ -36,7 +37,8 @@ class Client:
         capabilities: dict[str, bool] | None = None,
         channels: int = 1,
     ) -> None:
-        self.vhost = vhost or VirtualHost(Memory())
+        self.clock = Clock()
+        self.vhost = vhost or VirtualHost(self.clock, Memory())
         #: Every byte that was written.
         self.raw = b""
         self.events: list[wire.Event] = []

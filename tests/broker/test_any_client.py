@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.broker.client import Client
 from twbridge import wire
+from twbridge.broker.queues import Queue as ClassicQueue
 
 Basic, Exchange, Queue = commands.Basic, commands.Exchange, commands.Queue
 
@@ -97,6 +98,7 @@ class AnyClientTests(SynchronousTestCase):
         waiting = {
             id(entry.message): entry.message
             for queue in vhost.queues.values()
+            if isinstance(queue, ClassicQueue)
             for entry in queue.ready
         }
         self.assertEqual(vhost.memory.used, sum(one.cost for one in waiting.values()))

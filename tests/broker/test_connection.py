@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pamqp import base, commands
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.broker.client import CAPABILITIES, Client
@@ -286,7 +287,7 @@ class AlarmTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clients: list[Client] = []
         self.memory = Memory(2 * (OVERHEAD + 1002), self.alarm)
-        self.vhost = VirtualHost(self.memory)
+        self.vhost = VirtualHost(Clock(), self.memory)
         self.consumer = self.client()
         self.consumer.queue("q")
 

@@ -90,7 +90,7 @@ class ConsumeTests(SynchronousTestCase):
         self.assertEqual(self.client.call(Basic.Cancel(consumer_tag="c")), ["basic.cancelok c"])
         self.fill("b")
         self.assertEqual(self.client.ack(1), [])
-        self.assertEqual(len(self.client.vhost.queues["q"]), 1)
+        self.assertEqual(self.client.vhost.queues["q"].message_count, 1)
 
     def test_missing_queues_are_not_found(self) -> None:
         missing = refused("NOT_FOUND - no queue 'no' in vhost '/'", 404)

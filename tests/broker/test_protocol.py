@@ -140,7 +140,7 @@ class ProtocolTests(SynchronousTestCase):
             self.publish("q", 300)
         self.assertLess(len(self.socket.value()), 2000)
         taken = 0
-        while len(self.broker.vhost.queues["q"]):
+        while self.broker.vhost.queues["q"].message_count:
             taken += 1
             self.socket.taken()
             self.assertLess(len(self.socket.value()), 2000)

@@ -75,7 +75,7 @@ class PublishTests(SynchronousTestCase):
         self.client.call(bind)
         self.client.publish("amq.headers", headers={"BCC": []})
         self.client.publish("amq.headers", headers={"a": 1})
-        self.assertEqual(len(self.client.vhost.queues["q"]), 1)
+        self.assertEqual(self.client.vhost.queues["q"].message_count, 1)
 
     def test_what_is_wrong_with_it_closes_the_channel(self) -> None:
         cases: list[tuple[dict[str, Any], int, str]] = [

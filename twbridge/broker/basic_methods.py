@@ -10,10 +10,13 @@ from typing import Any
 from pamqp import base, commands
 
 from twbridge import wire
+from twbridge.broker import arguments as argument_rules
 from twbridge.broker import refusals, replies
 from twbridge.broker.channel import Channel
 from twbridge.broker.consumers import Consumer, Held
 from twbridge.broker.publishing import Confirms, received
+from twbridge.broker.readers import Reader
+from twbridge.broker.streams import Stream
 from twbridge.broker.vhost import random_name
 
 __all__ = ["METHODS", "publish"]
@@ -48,6 +51,7 @@ def _qos(channel: Channel, method: commands.Basic.Qos) -> None:
         channel.shared_prefetch = method.prefetch_count
     else:
         channel.prefetch = method.prefetch_count
+    channel.press()
     channel.send(commands.Basic.QosOk())
     channel.drain()
 
@@ -57,17 +61,34 @@ def _consume(channel: Channel, method: commands.Basic.Consume) -> None:
     if tag in channel.consumers:
         raise refusals.hard(530, f"attempt to reuse consumer tag '{tag}'")
     queue = channel.queue(method.queue)
-    if "x-priority" in (method.arguments or {}):
-        raise refusals.precondition_failed(
-            "the embedded broker does not support the consumer argument 'x-priority'"
-        )
-    if queue.exclusive or (method.exclusive and queue.consumers):
-        raise refusals.in_exclusive_use(queue.name)
-    consumer = Consumer(channel, queue, tag, no_ack=method.no_ack, prefetch=channel.prefetch)
+    consumer: Consumer | Reader
+    if isinstance(queue, Stream):
+        consumer = _read(channel, method, queue, tag)
+        queue.add_consumer(consumer)
+    else:
+        argument_rules.check_consumer(queue.name, "classic", method.arguments or {})
+        if queue.exclusive or (method.exclusive and queue.consumers):
+            raise refusals.in_exclusive_use(queue.name)
+        consumer = Consumer(channel, queue, tag, no_ack=method.no_ack, prefetch=channel.prefetch)
+        queue.add_consumer(consumer, method.exclusive)
     channel.consumers[tag] = consumer
-    queue.add_consumer(consumer, method.exclusive)
     channel.answer(method, commands.Basic.ConsumeOk(tag))
-    queue.drain()
+    consumer.source.drain()
+
+
+def _read(channel: Channel, method: commands.Basic.Consume, stream: Stream, tag: str) -> Reader:
+    arguments = method.arguments or {}
+    start = argument_rules.start(stream.name, arguments)
+    argument_rules.check_consumer(stream.name, "stream", arguments)
+    name = f"queue '{stream.name}' in vhost '/'"
+    if not channel.prefetch:
+        raise refusals.precondition_failed(f"consumer prefetch count is not set for '{name}'")
+    if method.no_ack:
+        stream.refuse("automatic acknowledgement")
+    if channel.shared_prefetch:
+        raise refusals.not_implemented(f"{name} does not support global qos")
+    offset = stream.place(start)
+    return Reader(channel, stream, tag, prefetch=channel.prefetch, offset=offset)
 
 
 def _cancel(channel: Channel, method: commands.Basic.Cancel) -> None:
@@ -78,6 +99,8 @@ def _cancel(channel: Channel, method: commands.Basic.Cancel) -> None:
 
 def _get(channel: Channel, method: commands.Basic.Get) -> None:
     queue = channel.queue(method.queue)
+    if isinstance(queue, Stream):
+        queue.refuse("basic.get")
     entry = queue.get()
     if entry is None:
         channel.send(commands.Basic.GetEmpty())
@@ -89,19 +112,20 @@ def _get(channel: Channel, method: commands.Basic.Get) -> None:
     else:
         channel.unacknowledged.add(tag, Held(entry, queue, None))
     channel.send_content(
-        replies.get_ok(tag, entry, len(queue)),
+        replies.get_ok(tag, entry, queue.message_count),
         message.raw_properties,
         message.body,
     )
 
 
 def _reject(channel: Channel, method: commands.Basic.Reject) -> None:
-    channel.settle(method.delivery_tag or 0, False, method.requeue)
+    channel.reject(method.delivery_tag or 0, False, method.requeue)
 
 
 def _recover(channel: Channel, method: commands.Basic.Recover) -> None:
     if not method.requeue:
         raise refusals.not_implemented("requeue=false")
+    channel.check_recover()
     channel.send(commands.Basic.RecoverOk())
     channel.requeue(channel.unacknowledged.take_all())
 
@@ -109,6 +133,7 @@ def _recover(channel: Channel, method: commands.Basic.Recover) -> None:
 def _recover_async(channel: Channel, method: commands.Basic.RecoverAsync) -> None:
     if not method.requeue:
         raise refusals.not_implemented("requeue=false")
+    channel.check_recover()
     channel.requeue(channel.unacknowledged.take_all())
 
 

@@ -12,12 +12,15 @@ from typing import Any
 from pamqp import base, commands
 
 from twbridge import wire
-from twbridge.broker import refusals, replies
+from twbridge.broker import refusals
 from twbridge.broker.consumers import Consumer, Held, Unacknowledged
-from twbridge.broker.messages import Entry
+from twbridge.broker.deliveries import deliver_frames, with_offset
+from twbridge.broker.exchanges import AnyQueue
+from twbridge.broker.messages import Entry, Message
 from twbridge.broker.ports import Owner
 from twbridge.broker.publishing import Confirms
 from twbridge.broker.queues import Queue
+from twbridge.broker.readers import Reader
 from twbridge.broker.vhost import VirtualHost
 
 __all__ = ["Channel"]
@@ -38,7 +41,7 @@ class Channel:
         self.vhost = vhost
         #: An error was sent; everything up to the client's close-ok is ignored.
         self.closing = False
-        self.consumers: dict[str, Consumer] = {}
+        self.consumers: dict[str, Consumer | Reader] = {}
         self.unacknowledged = Unacknowledged()
         #: For the consumers made from now on; 0: no limit.
         self.prefetch = 0
@@ -68,6 +71,11 @@ class Channel:
 
     # -- consumers ----------------------------------------------------------------------------
 
+    @property
+    def writable(self) -> bool:
+        """Whether the socket takes more."""
+        return self.owner.writable
+
     def can_deliver(self, no_ack: bool) -> bool:
         """Whether the socket takes more and, where acknowledged, the shared prefetch allows it."""
         return self.owner.writable and (
@@ -84,13 +92,33 @@ class Channel:
             consumer.queue.settle(entry)
         else:
             self.unacknowledged.add(tag, Held(entry, consumer.queue, consumer))
-        self.send_content(
-            replies.deliver(consumer.tag, tag, entry),
-            message.raw_properties,
-            message.body,
+        self.owner.write(
+            deliver_frames(
+                self.number,
+                consumer.tag,
+                tag,
+                entry.redelivered,
+                message,
+                message.raw_properties,
+                self.owner.frame_max,
+            )
         )
 
-    def consumer_ended(self, consumer: Consumer) -> None:
+    def deliver_from(self, reader: Reader, offset: int, messages: list[Message]) -> None:
+        """Send messages of a stream with contiguous offsets, and remember that they were."""
+        held = Held(None, None, reader)
+        unacknowledged, number, frame_max = self.unacknowledged, self.number, self.owner.frame_max
+        parts = []
+        for at, message in enumerate(messages, offset):
+            tag = unacknowledged.next_tag()
+            unacknowledged.add(tag, held)
+            properties = with_offset(message.raw_properties, at)
+            parts.append(
+                deliver_frames(number, reader.tag, tag, False, message, properties, frame_max)
+            )
+        self.owner.write(b"".join(parts))
+
+    def consumer_ended(self, consumer: Consumer | Reader) -> None:
         """Its queue was deleted: forget it and tell the client, if it can be told."""
         self.consumers.pop(consumer.tag, None)
         if "consumer_cancel_notify" in self.owner.capabilities and not self.closing:
@@ -103,31 +131,66 @@ class Channel:
             self.vhost.remove_consumer(consumer.queue, consumer)
 
     def drain(self) -> None:
-        """There is room again: let the queues of all consumers deliver."""
-        for queue in {consumer.queue: None for consumer in self.consumers.values()}:
-            queue.drain()
+        """There is room again: let all consumers have what waits for them."""
+        for source in {consumer.source: None for consumer in self.consumers.values()}:
+            source.drain()
+
+    def press(self) -> None:
+        """Deliver what there is of streams, up to the prefetch, into a full socket as well."""
+        for consumer in self.consumers.values():
+            if isinstance(consumer, Reader):
+                consumer.drain(pressed=True)
 
     # -- acknowledgements ---------------------------------------------------------------------
 
-    def settle(self, tag: int, multiple: bool, requeue: bool) -> None:
-        """basic.ack, nack and reject. Raises ChannelClosed (406) for an unknown tag."""
+    def ack(self, tag: int, multiple: bool) -> None:
+        """basic.ack. Raises ChannelClosed (406) for an unknown tag."""
         held = self.unacknowledged.take(tag, multiple)
+        self._be_done_with(held)
+        self._refill(held)
+
+    def reject(self, tag: int, multiple: bool, requeue: bool) -> None:
+        """basic.nack and reject.
+
+        Raises:
+            ChannelClosed: 406, an unknown tag.
+            ConnectionClosed: 540, a message of a stream.
+        """
+        held = self.unacknowledged.take(tag, multiple)
+        for one in held:
+            if isinstance(one.consumer, Reader):
+                self.requeue(held)
+                one.consumer.queue.refuse("basic.nack and basic.reject")
         if requeue:
             self.requeue(held)
         else:
-            for one in held:
+            self._be_done_with(held)
+        self._refill(held)
+
+    def check_recover(self) -> None:
+        """Raise ConnectionClosed (541) when a message of a stream would be requeued."""
+        if any(isinstance(one.consumer, Reader) for one in self.unacknowledged):
+            raise refusals.internal_error()
+
+    def _be_done_with(self, held: list[Held]) -> None:
+        for one in held:
+            if one.queue is not None and one.entry is not None:
                 one.queue.settle(one.entry)
+
+    def _refill(self, held: list[Held]) -> None:
+        """These were given back: deliver what there is room for now."""
         if self.shared_prefetch:
             self.drain()
         else:
-            for queue in {one.queue: None for one in held if one.consumer is not None}:
-                queue.drain()
+            for source in {one.consumer.source: None for one in held if one.consumer is not None}:
+                source.drain()
 
     def requeue(self, held: Iterable[Held]) -> None:
         """Put deliveries back into their queues."""
         by_queue: dict[Queue, list[Entry]] = defaultdict(list)
         for one in held:
-            by_queue[one.queue].append(one.entry)
+            if one.queue is not None and one.entry is not None:
+                by_queue[one.queue].append(one.entry)
         for queue, entries in by_queue.items():
             queue.requeue(entries)
 
@@ -149,7 +212,7 @@ class Channel:
             raise refusals.no_previous_queue()
         return self.last_queue
 
-    def queue(self, name: str) -> Queue:
+    def queue(self, name: str) -> AnyQueue:
         """The queue that a method names. Raises ChannelClosed (404, 405)."""
         return self.vhost.queue(self.queue_name(name), self.owner)
 

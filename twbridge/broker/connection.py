@@ -244,7 +244,10 @@ class Connection:
             publish(channel, event)
             self._block_if_alarmed()
         elif isinstance(event, wire.Confirm):
-            channel.settle(event.delivery_tag, event.multiple, not event.ack and event.requeue)
+            if event.ack:
+                channel.ack(event.delivery_tag, event.multiple)
+            else:
+                channel.reject(event.delivery_tag, event.multiple, event.requeue)
         elif isinstance(event, wire.Method) and type(event.method) in _METHODS:
             _METHODS[type(event.method)](channel, event.method)
         else:

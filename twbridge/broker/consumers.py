@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 from twbridge.broker import refusals
 from twbridge.broker.messages import Entry
 from twbridge.broker.queues import Queue
+from twbridge.broker.readers import Reader
 
 __all__ = ["Consumer", "Held", "Unacknowledged"]
 
@@ -26,7 +28,10 @@ class Outlet(Protocol):
 
 
 class Consumer:
-    """One consumer. ``prefetch`` 0 means no limit; ``no_ack`` ignores it, as RabbitMQ does."""
+    """One consumer of a classic queue.
+
+    ``prefetch`` 0 means no limit; ``no_ack`` ignores it, as RabbitMQ does.
+    """
 
     __slots__ = ("_outlet", "held", "no_ack", "prefetch", "queue", "tag")
 
@@ -41,6 +46,11 @@ class Consumer:
         #: Delivered to it and not acknowledged.
         self.held = 0
 
+    @property
+    def source(self) -> Queue:
+        """What delivers when there is room again."""
+        return self.queue
+
     def has_room(self) -> bool:
         return self._outlet.can_deliver(self.no_ack) and (
             self.no_ack or not self.prefetch or self.held < self.prefetch
@@ -54,11 +64,14 @@ class Consumer:
 
 
 class Held(NamedTuple):
-    """A delivered entry; without a consumer it came by basic.get."""
+    """A delivered entry; without a consumer it came by basic.get.
 
-    entry: Entry
-    queue: Queue
-    consumer: Consumer | None
+    Without an entry and a queue it is a message of a stream, which keeps it anyway.
+    """
+
+    entry: Entry | None
+    queue: Queue | None
+    consumer: Consumer | Reader | None
 
 
 class Unacknowledged:
@@ -67,8 +80,11 @@ class Unacknowledged:
     def __init__(self) -> None:
         self._held: OrderedDict[int, Held] = OrderedDict()
         self._last_tag = 0
-        #: How many of them count for the channel's prefetch count.
+        #: How many of them count for the channel's prefetch count: none of streams.
         self.consumed = 0
+
+    def __iter__(self) -> Iterator[Held]:
+        return iter(self._held.values())
 
     def next_tag(self) -> int:
         """A new delivery tag."""
@@ -80,7 +96,7 @@ class Unacknowledged:
         self._held[tag] = held
         if held.consumer is not None:
             held.consumer.held += 1
-            self.consumed += 1
+            self.consumed += held.queue is not None
 
     def take(self, tag: int, multiple: bool = False) -> list[Held]:
         """Remove what a client settles with ``tag``, oldest first.
@@ -110,5 +126,5 @@ class Unacknowledged:
     def _counted(self, held: Held) -> Held:
         if held.consumer is not None:
             held.consumer.held -= 1
-            self.consumed -= 1
+            self.consumed -= held.queue is not None
         return held

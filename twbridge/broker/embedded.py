@@ -58,7 +58,7 @@ class EmbeddedBroker:
         self.limits = limits or Limits()
         self.users = dict(users) if users is not None else {"guest": "guest"}
         self.memory = Memory(memory_limit, self._alarm)
-        self.vhost = VirtualHost(self.memory)
+        self.vhost = VirtualHost(reactor, self.memory)
         self.factory = _Factory(self)
         self.clients: set[BrokerProtocol] = set()
         self.port: int | None = None
@@ -134,6 +134,7 @@ class EmbeddedBroker:
             self._all_gone = Deferred()
             waits.append(self._all_gone)
         await gatherResults(waits)
+        self.vhost.stop()
 
     def _lost(self, client: BrokerProtocol) -> None:
         self.clients.discard(client)

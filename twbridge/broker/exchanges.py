@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from twbridge.broker.queues import Queue
+from twbridge.broker.streams import Stream
 
-__all__ = ["TYPES", "Binding", "Destination", "Exchange", "route"]
+__all__ = ["TYPES", "AnyQueue", "Binding", "Destination", "Exchange", "route"]
 
 Headers = Mapping[str, Any]
 
@@ -78,7 +79,9 @@ class Exchange:
         return self._matcher.match(routing_key, headers)
 
 
-Destination = Queue | Exchange
+#: What keeps messages.
+AnyQueue = Queue | Stream
+Destination = AnyQueue | Exchange
 
 
 class Binding:
@@ -101,7 +104,7 @@ def route(
     routing_keys: Iterable[str],
     headers: Headers,
     exchanges: Mapping[str, Exchange],
-) -> list[Queue]:
+) -> list[AnyQueue]:
     """The queues that get a message published to ``start``, each once.
 
     Args:
@@ -109,7 +112,7 @@ def route(
         exchanges: where alternate exchanges are found by name.
     """
     keys = tuple(routing_keys)
-    queues: dict[Queue, None] = {}
+    queues: dict[AnyQueue, None] = {}
     seen: set[Exchange] = {start}
     todo = [start]
     for exchange in todo:
@@ -120,7 +123,7 @@ def route(
             alternate = exchanges.get(exchange.alternate)
             found = [alternate] if alternate is not None else []
         for destination in found:
-            if isinstance(destination, Queue):
+            if not isinstance(destination, Exchange):
                 queues[destination] = None
             elif destination not in seen:
                 seen.add(destination)

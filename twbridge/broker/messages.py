@@ -37,9 +37,14 @@ class Message:
         self.holders = 0
 
     @property
+    def size(self) -> int:
+        """The bytes of its body and properties."""
+        return len(self.body) + len(self.raw_properties)
+
+    @property
     def cost(self) -> int:
         """The bytes that it takes in memory, roughly."""
-        return len(self.body) + len(self.raw_properties) + OVERHEAD
+        return self.size + OVERHEAD
 
 
 class Entry:

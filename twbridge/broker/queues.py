@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from operator import attrgetter
 from typing import Any, Protocol
 
+from twbridge.broker.expiry import Expiry
 from twbridge.broker.messages import Entry, Memory, Message
 
 __all__ = ["Queue", "Taker"]
@@ -69,6 +70,8 @@ class Queue:
         #: One consumer has the queue for itself.
         self.exclusive = False
         self.deleted = False
+        #: Set where it is declared with ``x-expires``.
+        self.expiry: Expiry | None = None
         self._memory = memory
         self._next_position = 0
         self._max_length: int | None = self.arguments.get("x-max-length")
@@ -80,6 +83,26 @@ class Queue:
 
     def __bool__(self) -> bool:
         return True  # an empty queue is still a queue
+
+    @property
+    def message_count(self) -> int:
+        """How many messages wait."""
+        return len(self.ready)
+
+    @property
+    def consumer_count(self) -> int:
+        """How many consumers it has."""
+        return len(self.consumers)
+
+    def touch(self) -> None:
+        """It was used: the time until it expires begins again."""
+        if self.expiry is not None:
+            self.expiry.touch()
+
+    def stop(self) -> None:
+        """Leave nothing to the clock."""
+        if self.expiry is not None:
+            self.expiry.stop()
 
     # -- messages in --------------------------------------------------------------------------
 
@@ -127,6 +150,7 @@ class Queue:
 
     def get(self) -> Entry | None:
         """Take the head (basic.get). Give it back with :meth:`settle` or :meth:`requeue`."""
+        self.touch()
         return self._pop() if self.ready else None
 
     def settle(self, entry: Entry) -> None:
@@ -143,6 +167,7 @@ class Queue:
     def delete(self) -> int:
         """Drop everything and tell the consumers; return how many messages waited."""
         self.deleted = True
+        self.stop()
         count = self.purge()
         for consumer in list(self.consumers):
             consumer.queue_deleted()
@@ -160,6 +185,7 @@ class Queue:
         """End its part; what it holds stays with it."""
         if consumer in self.consumers:
             self.consumers.remove(consumer)
+            self.touch()
         self.exclusive = self.exclusive and bool(self.consumers)
 
     # -- inside -------------------------------------------------------------------------------

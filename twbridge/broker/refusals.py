@@ -21,6 +21,8 @@ __all__ = [
     "hard",
     "in_exclusive_use",
     "inequivalent",
+    "internal_error",
+    "invalid_argument",
     "locked",
     "login_refused",
     "no_previous_queue",
@@ -52,6 +54,25 @@ def hard(reply_code: int, text: str) -> ConnectionClosed:
 def not_implemented(text: str) -> ConnectionClosed:
     """540: part of AMQP, but not of this broker."""
     return hard(540, text)
+
+
+def internal_error() -> ConnectionClosed:
+    """541: RabbitMQ crashes over this, and says no more."""
+    return ConnectionClosed(541, "INTERNAL_ERROR")
+
+
+def invalid_argument(
+    key: str, queue: str, problem: str = "", *, of_type: str = ""
+) -> ChannelClosed:
+    """406: an argument of a queue or consumer.
+
+    Args:
+        problem: what is wrong with it.
+        of_type: or it is not for queues of this type.
+    """
+    text = f"invalid arg '{key}' for queue '{queue}' in vhost '/'"
+    reason = f" of queue type rabbit_{of_type}_queue" if of_type else f": {problem}"
+    return precondition_failed(text + reason)
 
 
 def precondition_failed(text: str) -> ChannelClosed:
@@ -143,7 +164,7 @@ def close_arguments(
     Args:
         event: what caused it, where something did: its class and method ids go along.
     """
-    index = _method_index(event)
+    index = 0 if error.reply_code == 541 else _method_index(event)
     text = error.reply_text.encode()[:255].decode("utf-8", "ignore")
     return error.reply_code, text, index >> 16, index & 0xFFFF
 

@@ -35,15 +35,17 @@ def declare_ok(name: str, messages: int, consumers: int) -> commands.Queue.Decla
     )
 
 
-def deliver(consumer_tag: str, delivery_tag: int, entry: Entry) -> commands.Basic.Deliver:
+def deliver(
+    consumer_tag: str, delivery_tag: int, redelivered: bool, message: Message
+) -> commands.Basic.Deliver:
     """basic.deliver."""
     return _unchecked(
         commands.Basic.Deliver,
         consumer_tag=consumer_tag,
         delivery_tag=delivery_tag,
-        redelivered=entry.redelivered,
-        exchange=entry.message.exchange,
-        routing_key=entry.message.routing_key,
+        redelivered=redelivered,
+        exchange=message.exchange,
+        routing_key=message.routing_key,
     )
 
 

@@ -69,8 +69,10 @@ def _queue_declare(channel: Channel, method: commands.Queue.Declare) -> None:
             auto_delete=method.auto_delete,
             arguments=method.arguments,
         )
+    queue.touch()
     channel.last_queue = queue.name
-    channel.answer(method, replies.declare_ok(queue.name, len(queue), len(queue.consumers)))
+    reply = replies.declare_ok(queue.name, queue.message_count, queue.consumer_count)
+    channel.answer(method, reply)
 
 
 def _binding_key(channel: Channel, queue: str, routing_key: str) -> str:
@@ -109,12 +111,12 @@ def _queue_delete(channel: Channel, method: commands.Queue.Delete) -> None:
         channel.answer(method, commands.Queue.DeleteOk(0))
         return
     queue = channel.vhost.queue(name, channel.owner)
-    if method.if_unused and queue.consumers:
+    if method.if_unused and queue.consumer_count:
         raise refusals.precondition_failed(f"queue '{name}' in vhost '/' in use")
-    if method.if_empty and len(queue):
+    if method.if_empty and queue.message_count:
         raise refusals.precondition_failed(f"queue '{name}' in vhost '/' not empty")
     # The answer goes first, as RabbitMQ does: a consumer's cancel is not part of it.
-    channel.answer(method, commands.Queue.DeleteOk(len(queue)))
+    channel.answer(method, commands.Queue.DeleteOk(queue.message_count))
     channel.vhost.delete_queue(queue)
 
 

@@ -11,15 +11,22 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from twisted.internet.interfaces import IReactorTime
+
 from twbridge.broker import arguments as argument_rules
 from twbridge.broker import refusals
-from twbridge.broker.exchanges import TYPES, Binding, Destination, Exchange, route
+from twbridge.broker.exchanges import TYPES, AnyQueue, Binding, Destination, Exchange, route
+from twbridge.broker.expiry import Expiry
 from twbridge.broker.messages import Memory, Message
-from twbridge.broker.queues import Queue, Taker
+from twbridge.broker.queues import Queue
+from twbridge.broker.streams import Stream
 
 __all__ = ["Outcome", "VirtualHost", "random_name"]
 
 Arguments = Mapping[str, Any]
+
+#: Bytes, RabbitMQ's.
+MAX_SEGMENT_SIZE = 3_000_000_000
 
 _PREDEFINED = {
     "": "direct",
@@ -49,12 +56,14 @@ class VirtualHost:
     """Exchanges, queues and their bindings.
 
     Args:
+        clock: tells how old messages are and how long queues were not used.
         memory: where messages are counted.
     """
 
-    def __init__(self, memory: Memory | None = None) -> None:
+    def __init__(self, clock: IReactorTime, memory: Memory | None = None) -> None:
         self.memory = memory or Memory()
-        self.queues: dict[str, Queue] = {}
+        self.queues: dict[str, AnyQueue] = {}
+        self._clock = clock
         self.exchanges: dict[str, Exchange] = {}
         for name, kind in _PREDEFINED.items():
             self.exchanges[name] = Exchange(name, kind, durable=True)
@@ -183,7 +192,7 @@ class VirtualHost:
 
     # -- queues -------------------------------------------------------------------------------
 
-    def queue(self, name: str, asker: object) -> Queue:
+    def queue(self, name: str, asker: object) -> AnyQueue:
         """Raise ChannelClosed: 404 when there is none, 405 when it is another connection's."""
         queue = self.queues.get(name)
         if queue is None:
@@ -201,27 +210,20 @@ class VirtualHost:
         exclusive: bool = False,
         auto_delete: bool = False,
         arguments: Arguments | None = None,
-    ) -> Queue:
+    ) -> AnyQueue:
         """Make it, or check that the one there is equivalent. ``""`` makes a name."""
         given = arguments or {}
         known = self.queues.get(name) if name else None
+        owner = asker if exclusive else None
         if known is None:
-            if name:
-                _forbid_reserved("queue", name)
-            made = name or random_name("amq.gen")
-            argument_rules.check_queue(made, given)
-            queue = Queue(
-                made,
-                self.memory,
-                durable=durable,
-                auto_delete=auto_delete,
-                owner=asker if exclusive else None,
-                arguments=given,
-            )
-            self.queues[made] = queue
-            self.exchanges[""].bind(Binding(queue, made))
+            if argument_rules.queue_type(given) == "stream":
+                queue: AnyQueue = self._make_stream(name, owner, durable, auto_delete, given)
+            else:
+                queue = self._make_queue(name, owner, durable, auto_delete, given)
+            self.queues[queue.name] = queue
+            self.exchanges[""].bind(Binding(queue, queue.name))
             return queue
-        if known.owner is not (asker if exclusive else None):
+        if known.owner is not owner:
             raise refusals.locked(name)
         argument_rules.check_same(
             "queue",
@@ -233,14 +235,68 @@ class VirtualHost:
         )
         return known
 
-    def delete_queue(self, queue: Queue) -> int:
+    def _make_queue(
+        self, name: str, owner: object, durable: bool, auto_delete: bool, arguments: Arguments
+    ) -> Queue:
+        if name:
+            _forbid_reserved("queue", name)
+        name = name or random_name("amq.gen")
+        argument_rules.check_queue(name, arguments)
+        queue = Queue(
+            name,
+            self.memory,
+            durable=durable,
+            auto_delete=auto_delete,
+            owner=owner,
+            arguments=arguments,
+        )
+        if (expires := arguments.get("x-expires")) is not None:
+            queue.expiry = Expiry(
+                self._clock,
+                expires / 1000,
+                lambda: bool(queue.consumers),
+                lambda: self.delete_queue(queue),
+            )
+            queue.touch()
+        return queue
+
+    def _make_stream(
+        self, name: str, owner: object, durable: bool, auto_delete: bool, arguments: Arguments
+    ) -> Stream:
+        if not name:
+            raise refusals.precondition_failed(
+                "Cannot declare a server-named queue for type rabbit_stream_queue"
+            )
+        _forbid_reserved("queue", name)
+        argument_rules.check_queue(name, arguments)
+        wrong = {
+            "auto-delete": auto_delete,
+            "exclusive-owner": owner is not None,
+            "non-durable": not durable,
+        }
+        for what in (what for what, is_so in wrong.items() if is_so):
+            raise refusals.precondition_failed(
+                f"invalid property '{what}' for queue '{name}' in vhost '/'"
+            )
+        if arguments.get("x-stream-max-segment-size-bytes", 0) > MAX_SEGMENT_SIZE:
+            raise refusals.precondition_failed(
+                "Exceeded max value for x-stream-max-segment-size-bytes"
+            )
+        return Stream(name, self.memory, self._clock, arguments)
+
+    def stop(self) -> None:
+        """Leave nothing to the clock."""
+        for queue in self.queues.values():
+            queue.stop()
+
+    def delete_queue(self, queue: AnyQueue) -> int:
         """Delete it, its bindings and messages; return how many messages waited."""
         del self.queues[queue.name]
         self.exchanges[""].unbind(Binding(queue, queue.name))
         self._unbind_all(queue)
         return queue.delete()
 
-    def remove_consumer(self, queue: Queue, consumer: Taker) -> None:
+    def remove_consumer(self, queue: AnyQueue, consumer: Any) -> None:
         """End a consumer, and with the last one an auto-delete queue."""
         queue.remove_consumer(consumer)
         if queue.auto_delete and not queue.consumers and not queue.deleted:
