@@ -14,14 +14,19 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from twbridge.daemon import listeners
+from twbridge.destinations import Destination, parse
 from twbridge.dialects.interfaces import IDialect
 from twbridge.errors import SettingsError
 from twbridge.ports import Services
 from twbridge.session import Session
 from twbridge.settings import Listen, Settings
+from twbridge.sockets.admission import Admission
 from twbridge.sockets.census import Census
 from twbridge.sockets.front import Front, FrontFactory, FrontLimits
 from twbridge.sockets.origins import Listener
+from twbridge.web import events, publish
+from twbridge.web.events import EventStreams
+from twbridge.web.publish import PublishCalls
 from twbridge.web.site import WebSite
 from twbridge.ws import BridgeFactory, SocketOptions
 
@@ -57,7 +62,9 @@ class Doors:
         self._routes = {route.path: route for route in settings.route}
         self._census = Census(connections, settings.limits.connections_per_address)
         self._ports: list[IListeningPort] = []
-        self._sockets: list[BridgeFactory] = []
+        # Those that hear of the link, and all that have clients.
+        self._sessions: list[BridgeFactory | EventStreams] = []
+        self._sides: list[BridgeFactory | EventStreams | PublishCalls] = []
 
     @property
     def ports(self) -> tuple[IListeningPort, ...]:
@@ -102,8 +109,8 @@ class Doors:
 
     def link_changed(self, state: str) -> None:
         """Tell every session of the link's new state."""
-        for sockets in self._sockets:
-            sockets.link_changed(state)
+        for side in self._sessions:
+            side.link_changed(state)
 
     def stop_listening(self) -> Deferred[Any]:
         """Take no more connections."""
@@ -111,44 +118,66 @@ class Doors:
         return gatherResults([maybeDeferred(port.stopListening) for port in ports])
 
     def close(self) -> Deferred[Any]:
-        """Send every client away with 1001; fires when they are gone."""
-        return gatherResults([sockets.close_all() for sockets in self._sockets])
+        """Send every client away (1001), and let requests end; fires when they are gone."""
+        return gatherResults([side.close_all() for side in self._sides])
 
     def _front(self, listen: Listen, is_local: bool) -> FrontFactory:
-        limits, websocket = self._settings.limits, self._settings.websocket
+        limits, clock = self._settings.limits, self._reactor
         listener = Listener(listen.origins, listen.proxies, loopback=is_local)
+        admission = Admission(listener, clock)
+        open_session = partial(Session, self._services)
+        options = self._options()
         sockets = BridgeFactory(
-            partial(Session, self._services),
+            open_session,
             dialects=self._dialects,
             routes=self._routes,
-            clock=self._reactor,
+            clock=clock,
             listener=listener,
-            options=SocketOptions(
-                frame=limits.frame,
-                message=limits.message,
-                fragments=limits.fragments,
-                send_buffer=limits.send_buffer,
-                ping_interval=websocket.ping_interval,
-                ping_timeout=websocket.ping_timeout,
-                deflate=websocket.deflate,
-            ),
+            options=options,
         )
-        self._sockets.append(sockets)
+        streams = EventStreams(open_session, admission=admission, clock=clock, options=options)
+        calls = PublishCalls(open_session, admission=admission, clock=clock, limit=limits.message)
+        self._sessions += [sockets, streams]
+        self._sides += [sockets, streams, calls]
         return FrontFactory(
             sockets,
             WebSite(
                 self._readiness,
                 chat=self._settings.route[0],
+                stream=chat_stream(self._settings),
                 websocket_paths=self._routes,
-                clock=self._reactor,
+                clock=clock,
             ),
-            clock=self._reactor,
+            streams={events.PATH: streams},
+            calls={publish.PATH: calls},
+            clock=clock,
             listener=listener,
             limits=FrontLimits(
                 handshake_bytes=limits.handshake_bytes, handshake_seconds=limits.handshake_seconds
             ),
             census=self._census,
         )
+
+    def _options(self) -> SocketOptions:
+        limits, websocket = self._settings.limits, self._settings.websocket
+        return SocketOptions(
+            frame=limits.frame,
+            message=limits.message,
+            fragments=limits.fragments,
+            send_buffer=limits.send_buffer,
+            ping_interval=websocket.ping_interval,
+            ping_timeout=websocket.ping_timeout,
+            deflate=websocket.deflate,
+        )
+
+
+def chat_stream(settings: Settings) -> str:
+    """The destination of the stream that keeps what the chat page shows; empty: there is none."""
+    chat = parse(settings.route[0].subscribe)
+    for stream in settings.stream:
+        if chat in map(parse, stream.bindings):
+            return str(Destination("stream", stream.name))
+    return ""
 
 
 @implementer(IProtocolNegotiationFactory)

@@ -71,7 +71,8 @@ class Answer(NamedTuple):
         """The whole of it, with more fields of the head, as bytes for the socket."""
         lines = [f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}"]
         lines += [f"{name}: {value}" for name, value in (*self.fields, *fields)]
-        lines.append(f"Content-Length: {len(self.body)}")
+        if self.status != 204:
+            lines.append(f"Content-Length: {len(self.body)}")
         return "\r\n".join([*lines, "", ""]).encode("latin-1") + self.body
 
 

@@ -167,6 +167,7 @@ class WebSite(server.Site):
     Args:
         readiness: ready or not, and why; see `Readiness.answer`.
         chat: the route whose path and destinations the chat page uses.
+        stream: the destination of the stream that keeps the chat's messages; empty: none does.
         websocket_paths: where a plain request is told to upgrade.
         clock: for the time-out of idle connections.
         idle_seconds: how long a connection may send nothing of its request.
@@ -180,12 +181,18 @@ class WebSite(server.Site):
         readiness: Callable[[], tuple[bool, str]],
         *,
         chat: Route,
+        stream: str = "",
         websocket_paths: Iterable[str] = ("/ws",),
         clock: IReactorTime,
         idle_seconds: float = 15.0,
     ) -> None:
         # Relative, for proxies that serve the bridge under a path of their own.
-        statics = load(socket=f".{chat.path}", subscribe=chat.subscribe, publish=chat.publish)
+        statics = load(
+            socket=f".{chat.path}",
+            subscribe=chat.subscribe,
+            publish=chat.publish,
+            stream=stream,
+        )
         page = _Static(statics["index.html"])
         children: dict[str, resource.Resource] = {
             "": page,

@@ -1,0 +1,155 @@
+"""Who may ask the HTTP endpoints for something, and how they are refused: with a JSON object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+from urllib.parse import parse_qsl
+
+from twbridge.dialects.http import error_body, status_of
+from twbridge.errors import BadFrame, ClientError, Forbidden, NotReady, TwbridgeError
+from twbridge.policy import Peer
+from twbridge.sockets.admission import Admission
+from twbridge.sockets.heads import Head, Refusal
+from twbridge.sockets.origins import Client
+from twbridge.sockets.sides import Answer
+
+__all__ = ["Entrance", "Fields", "Guest", "JsonRefusal", "Leaving", "error_answer"]
+
+Fields = tuple[tuple[str, str], ...]
+
+COMMON: Final[Fields] = (
+    ("Cache-Control", "no-store"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Vary", "Origin"),
+)
+_JSON: Final[Fields] = (("Content-Type", "application/json"), *COMMON)
+_LATER: Final[Fields] = (("Retry-After", "5"),)
+_PARAMETERS: Final = 20
+
+
+class Leaving(NotReady):
+    """The bridge is about to stop."""
+
+    @property
+    def public(self) -> str:
+        return "The bridge is about to stop, come back later."
+
+
+def json_answer(status: int, body: bytes, fields: Fields = ()) -> Answer:
+    """A JSON object."""
+    return Answer(status, body, _JSON + fields + (_LATER if status == 503 else ()))
+
+
+def error_answer(error: TwbridgeError, fields: Fields = (), status: int | None = None) -> Answer:
+    """An error, with the status that tells of it."""
+    return json_answer(status or status_of(error), error_body(error), fields)
+
+
+class JsonRefusal(Refusal):
+    """A refusal whose body is a JSON object.
+
+    Args:
+        error: what is wrong.
+        fields: more header fields of the answer.
+        status: where it isn't the one of the error's code.
+    """
+
+    def __init__(
+        self, error: TwbridgeError, fields: Fields = (), status: int | None = None
+    ) -> None:
+        super().__init__(status or status_of(error), error.public, fields)
+        self._error = error
+
+    def response(self) -> bytes:
+        answer = error_answer(self._error, self.headers, self.status)
+        return answer.encode(("Connection", "close"))
+
+
+class _Preflight(Refusal):
+    """A browser asks what a page may ask (https://fetch.spec.whatwg.org/#cors-preflight-fetch)."""
+
+    def __init__(self, fields: Fields) -> None:
+        super().__init__(204, "", fields)
+
+    def response(self) -> bytes:
+        return Answer(204, b"", COMMON + self.headers).encode(("Connection", "close"))
+
+
+class Guest(NamedTuple):
+    """One who may come in.
+
+    Attributes:
+        peer: who it is.
+        parameters: of the URL, decoded.
+        fields: of the header, that let the page that asks read the answer.
+    """
+
+    peer: Peer
+    parameters: Mapping[str, str]
+    fields: Fields
+
+
+class Entrance:
+    """The rules of one path.
+
+    Args:
+        admission: those of the listener.
+        method: the only one.
+        headers: of requests, that pages of other origins may set.
+    """
+
+    def __init__(self, admission: Admission, method: str, headers: str) -> None:
+        self._admission = admission
+        self._method = method
+        self._allow = (("Allow", f"{method}, OPTIONS"),)
+        self._preflight = (
+            ("Access-Control-Allow-Methods", method),
+            ("Access-Control-Allow-Headers", headers),
+            ("Access-Control-Max-Age", "3600"),
+        )
+
+    def enter(self, head: Head, client: Client) -> Guest:
+        """Lets a request in.
+
+        Raises:
+            Refusal: 403, its page may not come here; 405; 400, its URL can't be read. And the
+                answer to a preflight.
+        """
+        fields = self._check_origin(head, client)
+        if head.method == "OPTIONS":
+            raise _Preflight(fields + self._preflight)
+        if head.method != self._method:
+            raise JsonRefusal(BadFrame(f"Only {self._method} is possible here."), self._allow, 405)
+        try:
+            return Guest(self._admission.peer(head, client), _parameters(head), fields)
+        except ClientError as error:
+            raise JsonRefusal(error, fields) from None
+        except Refusal as refusal:
+            raise JsonRefusal(BadFrame(refusal.sentence), fields, refusal.status) from None
+
+    def _check_origin(self, head: Head, client: Client) -> Fields:
+        try:
+            origin = self._admission.origin(head, client)
+        except Refusal as refusal:
+            raise JsonRefusal(Forbidden(refusal.sentence), (), refusal.status) from None
+        if origin is not None:
+            return (("Access-Control-Allow-Origin", origin),)
+        # A page of another site that embeds us, as an image for example, names no origin.
+        if head.one("sec-fetch-site") in ("cross-site", "same-site"):
+            raise JsonRefusal(Forbidden("Pages of other sites may not use this."))
+        return ()
+
+
+def _parameters(head: Head) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(
+            head.query, keep_blank_values=True, errors="strict", max_num_fields=_PARAMETERS
+        )
+    except ValueError:
+        raise BadFrame("The parameters of the URL can't be read.") from None
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise BadFrame("No parameter of the URL may be repeated.")
+    return found
