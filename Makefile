@@ -13,7 +13,7 @@ run: $(VENV)/.installed ## the bridge on this machine, with its own broker: http
 	$(BIN)/twistd --nodaemon --pidfile= twbridge --embedded
 
 test: lint ## everything: style, types, and the tests against real RabbitMQ and Chromium
-	scripts/system-packages rabbitmq-server chromium systemd-analyze:systemd
+	scripts/system-packages rabbitmq-server chromium systemd-analyze:systemd node:nodejs npm
 	$(BIN)/pytest --numprocesses=$(WORKERS) --dist=loadfile --cov --cov-report=term
 
 lint: $(VENV)/.developed ## style and types
@@ -27,7 +27,7 @@ bench: $(VENV)/.developed ## the benchmarks against a bridge on Node.js, some mi
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) build dist *.egg-info .coverage* htmlcov .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	rm -rf twisted/plugins/dropin.cache _trial_temp* node_modules benchmarks/node_modules benchmarks/*/node_modules
+	rm -rf twisted/plugins/dropin.cache _trial_temp* node_modules benchmarks/*/node_modules clients/*/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps: an environment is brought up to date only when the packaging has changed.
