@@ -138,7 +138,7 @@ class ConfigTests(CommandTestCase):
         environ = {"TWBRIDGE_ROUTE": '[{"path": "/a"}]'}
         lines = self.run_command("config", environ=environ).stdout.splitlines()
         self.assertIn('path = "/a"  # TWBRIDGE_ROUTE', lines)
-        self.assertIn('overflow = "close"', lines)
+        self.assertIn('on_error = "close"', lines)
 
     def test_no_broker_is_a_line(self) -> None:
         line = "# no broker is named: twistd would refuse to start"

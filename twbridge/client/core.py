@@ -23,11 +23,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from twbridge.client import frames
 from twbridge.client.backoff import Backoff
 from twbridge.client.callbacks import Callbacks
 from twbridge.client.errors import NotConnected, refusal, sentence
-from twbridge.client.frames import Frame
+from twbridge.client.frames import PING, Frame, read, request
 from twbridge.client.ports import Attempt, Connection, Connector, Hooks, Input, Limits, State
 from twbridge.client.publishes import Publishes
 from twbridge.client.subscriptions import Subscriptions
@@ -188,7 +187,7 @@ class Core:
             if self._token is None or self._connection is None:
                 self._open()
             else:
-                self._connection.send(frames.request("auth", id=_AUTH, token=self._token))
+                self._connection.send(request("auth", id=_AUTH, token=self._token))
         elif frame.op == "link":
             self._tell_link(frame.state == "up")
         elif frame.id == _AUTH and frame.op == "error" and frame.code != "unknown_op":
@@ -247,7 +246,7 @@ class Core:
             self._drop(NotConnected("The bridge gave no sign of life."))
         else:
             self._asked = True
-            self.send(frames.PING)
+            self.send(PING)
             self._wait(self._limits.pong_seconds)
 
     def _give_up(self) -> None:
@@ -316,7 +315,7 @@ class Core:
 
 def _read(payload: bytes) -> Frame | None:
     try:
-        return frames.read(payload)
+        return read(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         _log.warn("The bridge sent what is no frame: {start}", start=payload[:80])
         return None

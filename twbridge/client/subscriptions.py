@@ -15,10 +15,9 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from twbridge.client import frames
 from twbridge.client.callbacks import Callbacks
 from twbridge.client.errors import Refused, refusal, sentence
-from twbridge.client.frames import Frame
+from twbridge.client.frames import Frame, request
 from twbridge.client.messages import Message
 from twbridge.client.subscription import Gap, Phase, Subscription
 from twbridge.errors import Conflict, NotReady, TwbridgeError
@@ -136,7 +135,7 @@ class Subscriptions:
     ) -> int:
         """The number of a request, which is its id; 0 where there is no connection."""
         number = next(self._numbers)
-        if not self._port.send(frames.request(op, id=number, **fields)):
+        if not self._port.send(request(op, id=number, **fields)):
             return 0
         self._requests[number] = (answered, what)
         return number
@@ -288,7 +287,7 @@ class Subscriptions:
         subscription = self._all.get(message.destination)
         if subscription is not None and subscription.active and subscription.asked == message.asked:
             self._port.send(
-                frames.request(
+                request(
                     op,
                     destination=message.destination,
                     delivery_tag=message.delivery_tag,

@@ -1,7 +1,4 @@
-"""The ``twbridge`` command: looks at settings without starting anything.
-
-The bridge itself is started by ``twistd twbridge``.
-"""
+"""``twbridge check`` and ``twbridge config``: look at settings without starting anything."""
 
 from __future__ import annotations
 
@@ -14,7 +11,6 @@ from typing import Any
 import click
 from pydantic import BaseModel, SecretStr
 
-from twbridge import __version__
 from twbridge.daemon import layers, loading
 from twbridge.daemon.layers import Location
 from twbridge.daemon.loading import Loaded, Mistakes
@@ -34,13 +30,7 @@ def _with_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, message="%(prog)s %(version)s")
-def main() -> None:
-    """Looks at twbridge's settings. The bridge itself is started by `twistd -n twbridge`."""
-
-
-@main.command()
+@click.command()
 @click.argument("file", type=click.Path(dir_okay=False))
 def check(file: str) -> None:
     """Say OK, or every mistake in FILE (exit code 1). The environment is left out.
@@ -52,7 +42,7 @@ def check(file: str) -> None:
     click.echo("OK")
 
 
-@main.command()
+@click.command()
 @_with_flags
 @click.option("--config", help=layers.CONFIG_HELP, type=click.Path(dir_okay=False))
 def config(config: str | None, **flags: Any) -> None:

@@ -1,0 +1,21 @@
+"""The ``twbridge`` command. The bridge itself is started by ``twistd twbridge``."""
+
+from __future__ import annotations
+
+import click
+
+from twbridge import __version__
+from twbridge.cli.messages import pub, sub
+from twbridge.cli.settings import check, config
+
+__all__ = ["main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def main() -> None:
+    """Looks at settings, subscribes, and publishes. `twistd -n twbridge` starts the bridge."""
+
+
+for _command in (check, config, sub, pub):
+    main.add_command(_command)
