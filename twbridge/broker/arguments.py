@@ -163,7 +163,7 @@ def _check_positive(value: Any) -> str | None:
 def _check_expiry(value: Any) -> str | None:
     problem = _check_positive(value)
     if problem is None and value > _MAX_EXPIRY:
-        return f"{{value_too_big,{value}}}"
+        return f"{{value_too_large,{value}}}"
     return problem
 
 

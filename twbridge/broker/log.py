@@ -12,20 +12,23 @@ from twbridge.broker.messages import Message
 
 __all__ = ["Log"]
 
-#: Dropped places at the head of the lists that are not worth moving all others for.
-_SLACK = 1024
-
 
 class Log:
-    """Messages by offset: contiguous from :attr:`first` to before :attr:`next`, which only grow."""
+    """Messages by offset: contiguous from :attr:`first` to before :attr:`next`, which only grow.
 
-    def __init__(self) -> None:
+    Args:
+        slack: so many dropped places at the head are not worth moving all others for.
+    """
+
+    def __init__(self, slack: int = 1024) -> None:
         #: The offset that the next message gets.
         self.next = 0
         #: Bytes of the bodies and properties of all messages.
         self.size = 0
         self._messages: list[Message | None] = []
         self._times: list[float] = []
+        self._latest = 0.0
+        self._slack = slack
         #: Places of dropped messages at the head of both lists.
         self._dropped = 0
 
@@ -44,10 +47,10 @@ class Log:
 
     def append(self, message: Message, now: float) -> int:
         """Add a message that came at ``now`` (seconds); return its offset."""
-        if self._times and now < self._times[-1]:
-            now = self._times[-1]  # the clock was set back
+        # Times do not go back, clocks can.
+        self._latest = max(self._latest, now)
         self._messages.append(message)
-        self._times.append(now)
+        self._times.append(self._latest)
         self.size += message.size
         self.next += 1
         return self.next - 1
@@ -86,7 +89,7 @@ class Log:
         self._messages[self._dropped] = None
         self.size -= message.size
         self._dropped += 1
-        if self._dropped > _SLACK and self._dropped * 2 > len(self._messages):
+        if self._dropped > self._slack and self._dropped * 2 > len(self._messages):
             del self._messages[: self._dropped]
             del self._times[: self._dropped]
             self._dropped = 0

@@ -27,8 +27,13 @@ def received(content: wire.Content, user: str) -> tuple[Message, list[str]]:
 
     Raises:
         ChannelClosed: 406, a property that RabbitMQ refuses.
+        ConnectionClosed: 502, a name that can't be sent on.
         FrameError: the properties are malformed.
     """
+    method = content.method
+    for name in (method.exchange, method.routing_key):
+        if len(name.encode()) > 255:  # what is not UTF-8 was read as more than it was
+            raise refusals.hard(502, "a name that is not UTF-8 is too long")
     properties = content.properties
     _check(properties, user)
     headers: Mapping[str, Any] = properties.get("headers", {})
@@ -37,7 +42,6 @@ def received(content: wire.Content, user: str) -> tuple[Message, list[str]]:
     if "BCC" in headers:
         headers = {key: value for key, value in headers.items() if key != "BCC"}
         raw = wire.encode_properties({**properties, "headers": dict(headers)})
-    method = content.method
     return Message(method.exchange, method.routing_key, raw, content.body, headers), keys
 
 
