@@ -22,6 +22,7 @@
     │   ├── AckTimeout           timeout
     │   └── ProtocolClosed       (reply code and text of the broker)
     │       ├── ChannelClosed    not_found, forbidden, conflict or internal
+    │       │   └── QueueDeleted not_found
     │       └── ConnectionClosed not_ready
     ├── FrameError               bytes that are not AMQP 0-9-1
     └── EncodeError              a value that AMQP 0-9-1 can't carry
@@ -222,6 +223,13 @@ class ChannelClosed(ProtocolClosed):
     @property
     def public(self) -> str:
         return _CHANNEL_SENTENCES[self.code]
+
+
+class QueueDeleted(ChannelClosed):
+    """Somebody deleted the queue under its consumer (basic.cancel)."""
+
+    def __init__(self) -> None:
+        super().__init__(404, "the queue was deleted")
 
 
 class ConnectionClosed(ProtocolClosed):

@@ -41,6 +41,8 @@ class Consumer(Protocol):
 
     #: Called each time that it consumes again after a reconnect.
     on_established: Callable[[], object]
+    #: What is declared then.
+    queue: Queue
 
     @property
     def ended(self) -> TwbridgeError | None:

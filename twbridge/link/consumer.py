@@ -16,6 +16,7 @@ from twbridge.errors import (
     EncodeError,
     NotReady,
     ProtocolClosed,
+    QueueDeleted,
 )
 from twbridge.link.channel import Channel
 from twbridge.link.connection import Connection
@@ -307,8 +308,8 @@ class Consumer:
         return True
 
     def _cancelled(self, _tag: str) -> None:
-        channel, error = self._channel, ChannelClosed(404, "the queue was deleted")
-        self._finish(error)
+        channel = self._channel
+        self._finish(QueueDeleted())
         if channel is not None:
             channel.close("its queue is gone")
 

@@ -6,11 +6,16 @@ the socket has taken it; while the socket takes nothing, the broker keeps what i
 
 The tags that the client sees count on through reconnects of the link. What was delivered before
 one was requeued by the broker, and an ack for it is ``not_found``.
+
+A queue that is missing after a reconnect (a broker that lost it, or a private one that expired) is
+made again, and the client told of a gap. One that somebody deletes is not, unless it is private:
+the subscription ends.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 from twisted.internet.defer import Deferred
@@ -19,7 +24,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twbridge.destinations import Destination
-from twbridge.errors import AckTimeout, ChannelClosed, Conflict, NotFound, NotReady, TwbridgeError
+from twbridge.errors import (
+    AckTimeout,
+    ChannelClosed,
+    Conflict,
+    NotFound,
+    NotReady,
+    QueueDeleted,
+    TwbridgeError,
+)
 from twbridge.link.topology import Queue
 from twbridge.ports import Consumer, ConsumingLink
 from twbridge.subscriptions.dropping import Valve
@@ -123,6 +136,9 @@ class QueueSubscription:
         self._frames: list[bytes] = []
         self._keys: list[str] = []
         self._last_tag = 0
+        # What is added to the consumer's tags, so that those of a new consumer go on.
+        self._base = 0
+        self._missed = False
         # Tags of deliveries that the client has to acknowledge.
         self._held: dict[int, None] = {}
         # A stream can be consumed like a queue, but a nack closes the connection (540).
@@ -167,19 +183,31 @@ class QueueSubscription:
         return None if self._binding is None else consumer.bind(*self._binding)
 
     def _started(self, _result: None) -> None:
-        if self._consumer is not None and not self._answer.called:
+        consumer = self._consumer
+        if consumer is None:
+            return
+        consumer.queue = replace(consumer.queue, passive=True)
+        if not self._answer.called:
             self._answer.callback(None)
-            self._flush()
+        if self._missed:
+            self._missed = False
+            self._outlet.interrupted(self._destination)
+        self._flush()
 
     def _refused(self, failure: Failure) -> None:
-        if self._over or self._answer.called:
+        if self._over:
             return
         self._cancel()
-        if self._patient and failure.check(NotReady):
-            self._timer = self._clock.callLater(AGAIN, lambda: self._try(self._attempts()))
-            return
-        self._over = True
-        self._answer.errback(failure)
+        if failure.check(NotReady) and (self._patient or self._answer.called):
+            self._again()
+        elif self._answer.called:
+            self._end_with(failure.value)
+        else:
+            self._over = True
+            self._answer.errback(failure)
+
+    def _again(self) -> None:
+        self._timer = self._clock.callLater(AGAIN, lambda: self._try(self._attempts()))
 
     def _broke(self, failure: Failure) -> None:
         _log.failure("a subscription to {queue} broke", failure, queue=self._destination)
@@ -213,15 +241,34 @@ class QueueSubscription:
         self._consumer = None
         if self._over:
             return
-        self._over = True
-        self._forget()
+        _log.info("{queue} ended: {error}", queue=self._destination, error=error)
         if isinstance(error, ChannelClosed) and "acknowledgement" in error.reply_text:
             error = AckTimeout()
-        _log.info("{queue} ended: {error}", queue=self._destination, error=error)
-        if self._answer.called:
-            self._outlet.ended(self._destination, error)
+        if self._is_made_again(error):
+            self._missed = True
+            self._forget()
+            self._base += self._last_tag
+            self._last_tag = 0
+            self._again()
         else:
-            self._answer.errback(error)
+            self._end_with(error)
+
+    def _is_made_again(self, error: TwbridgeError) -> bool:
+        if not isinstance(error, ChannelClosed) or error.reply_code != 404:
+            return False
+        if self._binding is not None:
+            return True
+        return self._destination.kind == "queue" and not isinstance(error, QueueDeleted)
+
+    def _end_with(self, error: TwbridgeError | BaseException | None) -> None:
+        """It has ended by itself."""
+        self._over = True
+        self._forget()
+        known = error if isinstance(error, TwbridgeError) else TwbridgeError()
+        if self._answer.called:
+            self._outlet.ended(self._destination, known)
+        else:
+            self._answer.errback(known)
 
     def _forget(self) -> None:
         self._frames.clear()
@@ -238,7 +285,7 @@ class QueueSubscription:
         tag = delivery.delivery_tag
         self._is_stream = self._is_stream or _STREAM_HEADER in delivery.raw_properties
         self._forget_voided()
-        shown = tag if self._client_acks else None
+        shown = self._base + tag if self._client_acks else None
         try:
             frame = self._outlet.encoder.encode(self._destination, delivery, delivery_tag=shown)
         except Exception:
@@ -249,7 +296,7 @@ class QueueSubscription:
             return
         self._last_tag = tag
         if shown is not None:
-            self._held[tag] = None
+            self._held[shown] = None
         self._frames.append(frame)
         self._keys.append(delivery.routing_key)
         if not self._flushing:
@@ -259,8 +306,9 @@ class QueueSubscription:
     def _forget_voided(self) -> None:
         """What a reconnect has requeued is not sent, as far as it waits here, nor held."""
         voided = 0 if self._consumer is None else self._consumer.voided
-        if self._held and next(iter(self._held)) <= voided:
-            for tag in [tag for tag in self._held if tag <= voided]:
+        gone = self._base + voided
+        if self._held and next(iter(self._held)) <= gone:
+            for tag in [tag for tag in self._held if tag <= gone]:
                 del self._held[tag]
         if self._frames and self._last_tag <= voided:
             self._frames.clear()
@@ -296,13 +344,13 @@ class QueueSubscription:
 
     def ack(self, tag: int, multiple: bool) -> None:
         """See ``ports.Subscription``."""
-        self._take(tag, multiple).ack(tag, multiple)
+        self._take(tag, multiple).ack(tag - self._base, multiple)
 
     def nack(self, tag: int, requeue: bool, multiple: bool) -> None:
         """See ``ports.Subscription``."""
         if self._is_stream:
             raise Conflict(f"{self._destination} is a stream: its messages can't be refused.")
-        self._take(tag, multiple).nack(tag, requeue, multiple)
+        self._take(tag, multiple).nack(tag - self._base, requeue, multiple)
 
     def _take(self, tag: int, multiple: bool) -> Consumer:
         self._forget_voided()
