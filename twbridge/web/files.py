@@ -50,19 +50,24 @@ class File:
     etag: str
 
 
-def load(**placeholders: str) -> dict[str, File]:
+def load(*, socket: str, subscribe: str, publish: str, stream: str = "") -> dict[str, File]:
     """Reads every file of ``static/`` that has a known type, by name.
 
     Args:
-        placeholders: what stands for each ``$name`` in the pages (HTML); escaped here.
+        socket: where the chat page's WebSocket is, relative to the page.
+        subscribe: the destination that its lines come from.
+        publish: the one that they are sent to.
+        stream: the one that keeps them (``/stream/<name>``), read instead of ``subscribe``; empty
+            where none does.
     """
+    given = {"socket": socket, "subscribe": subscribe, "publish": publish, "stream": stream}
+    values = {name: escape(value) for name, value in given.items()}
     found: dict[str, File] = {}
     for entry in files(__package__).joinpath("static").iterdir():
         content_type = _TYPES.get(entry.name.rpartition(".")[2])
         if content_type and entry.is_file():
             content = entry.read_bytes()
             if entry.name.endswith(".html"):
-                values = {name: escape(value) for name, value in placeholders.items()}
                 content = Template(content.decode()).substitute(values).encode()
             etag = hashlib.sha256(content).hexdigest()[:16]
             found[entry.name] = File(content, content_type, etag)

@@ -1,21 +1,31 @@
 // The chat page: shows what comes, sends what is written.
 
-import { Connection } from "./connection.js";
+import { connect } from "./twbridge.js";
 
-// Of the bridge's first route.
-const { socket: SOCKET, subscribe: SUBSCRIBE, publish: PUBLISH } = document.body.dataset;
+// Of the bridge's first route; the stream keeps what was said, where there is one.
+const {
+  socket: SOCKET,
+  subscribe: SUBSCRIBE,
+  publish: PUBLISH,
+  stream: STREAM,
+} = document.body.dataset;
 const MOST_LINES = 500;
 const LONGEST_TEXT = 4000;
 const LONGEST_NAME = 40;
 const TOGETHER = 3 * 60_000; // ms: lines of one person within it are shown as one group
 const COLOURS = 8;
+const SOON = 30; // ms in which lines are gathered, to be shown together
+const MANY = 10; // lines at once are history: not read out
+const QUIET = 500; // ms without history, before lines are read out again
+const PATIENCE = 15_000; // ms that a line may take
+const AGAIN = 3_000; // ms before subscribing again to what has ended
 
 const STATES = {
   connecting: "Connecting…",
   ready: "Connected",
   "server-away": "The server is away, trying again…",
   "broker-away": "The message broker is away, waiting for it…",
-  refused: "You may not chat here.",
+  closed: "You may not chat here.",
 };
 
 const PROBLEMS = {
@@ -33,53 +43,46 @@ const [body, status, name, log, empty, latest, notice, form, line, send] = [
   "body", "#status", "#name", "#log", "#empty", "#latest", "#notice", "#form", "#line", "#send",
 ].map((selector) => document.querySelector(selector));
 
-// Who we are to ourselves: lines with it come from this page. randomUUID needs https.
-const me = [...crypto.getRandomValues(new Uint8Array(12))]
-  .map((byte) => byte.toString(16).padStart(2, "0"))
-  .join("");
-let sent = 0;
-let unread = 0;
-
 // What is stored is only a comfort: it may be forbidden.
-const stored = {
+const stored = (storage, key) => ({
   get: () => {
     try {
-      return localStorage.getItem("twbridge.name") ?? "";
+      return globalThis[storage].getItem(key) ?? "";
     } catch {
       return "";
     }
   },
   set: (value) => {
     try {
-      localStorage.setItem("twbridge.name", value);
+      globalThis[storage].setItem(key, value);
     } catch {
-      // Then it is asked for again next time.
+      // Then it is another one next time.
     }
   },
-};
+});
+const storedName = stored("localStorage", "twbridge.name");
+// Lines of this tab are our own, after it was loaded again too.
+const storedClient = stored("sessionStorage", "twbridge.client");
 
-const url = new URL(SOCKET, location.href);
-url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-url.search = url.hash = "";
-const connection = new Connection(url.href, SUBSCRIBE);
+const bridge = connect(SOCKET, { client: storedClient.get() || undefined, timeout: PATIENCE });
+storedClient.set(bridge.client);
 
 // -- What comes
 
 /** What a message is to us: a line of the chat, or anything else, as text. */
-function read(frame) {
-  const { body: content, base64, properties = {} } = frame;
+function read({ body: content, properties, routingKey }) {
   if (isLine(content)) {
     return {
       by: clip(content.name.trim(), LONGEST_NAME) || "Guest",
       text: clip(content.text, LONGEST_TEXT),
       time: timeOf(content.time),
-      own: String(properties.message_id ?? "").startsWith(`${me}/`),
+      own: String(properties.message_id ?? "").startsWith(`${bridge.client}/`),
       foreign: false,
     };
   }
   let text = typeof content === "string" ? content : JSON.stringify(content);
-  if (base64 !== undefined) text = `Binary data, ${bytesIn(base64)} bytes`;
-  const by = clip(String(frame.routing_key || "elsewhere"), LONGEST_NAME);
+  if (content instanceof Uint8Array) text = `Binary data, ${content.length} bytes`;
+  const by = clip(routingKey || "elsewhere", LONGEST_NAME);
   const seconds = Number(properties.timestamp);
   return {
     by,
@@ -104,10 +107,6 @@ function clip(text, length) {
   return characters.length > length ? `${characters.slice(0, length - 1).join("")}…` : text;
 }
 
-function bytesIn(base64) {
-  return Math.floor((base64.length * 3) / 4) - (base64.match(/=*$/)[0].length);
-}
-
 function timeOf(value) {
   const time = new Date(value ?? NaN);
   return Number.isNaN(time.getTime()) ? new Date() : time;
@@ -129,9 +128,57 @@ function colourOf(text) {
   return sum % COLOURS;
 }
 
-let previous = null; // the line above, if it may be in one group with the next
+const waiting = []; // what is to be shown: functions that give an element
+let showing = 0;
+let quiet = 0;
+let unread = 0;
 
-function show({ by, text, time, own, foreign }) {
+/** Has something shown soon, together with what comes until then: history comes in thousands. */
+function enqueue(make) {
+  waiting.push(make);
+  if (waiting.length > MOST_LINES) waiting.shift();
+  showing ||= setTimeout(showAll, SOON);
+}
+
+function showAll() {
+  showing = 0;
+  const history = waiting.length > MANY;
+  if (history) {
+    log.setAttribute("aria-live", "off");
+    clearTimeout(quiet);
+    quiet = setTimeout(() => log.setAttribute("aria-live", "polite"), QUIET);
+  }
+  const follow = atEnd();
+  const made = waiting.splice(0).flatMap((make) => make());
+  log.append(...made);
+  empty.hidden = true;
+  while (log.childElementCount > MOST_LINES + 1) empty.nextElementSibling.remove();
+  if (follow || made.some((node) => node.classList.contains("own"))) {
+    toEnd();
+  } else {
+    latest.hidden = false;
+  }
+  const lines = made.filter((node) => node.classList.contains("line"));
+  if (document.hidden && !history) unread += lines.length;
+  if (unread) document.title = `(${unread}) twbridge chat`;
+}
+
+let previous = null; // the line above, if it may be in one group with the next
+let day = new Date().toDateString();
+
+/** An element, behind one for the day where that is another one. */
+function lineOf({ by, text, time, own, foreign }) {
+  const before = [];
+  if (time.toDateString() !== day) {
+    day = time.toDateString();
+    before.push(
+      ...remarkOf(time.toLocaleDateString([], { weekday: "long", day: "numeric", month: "long" })),
+    );
+  }
+  return [...before, articleOf({ by, text, time, own, foreign })];
+}
+
+function articleOf({ by, text, time, own, foreign }) {
   const article = element("article", "line");
   article.classList.toggle("own", own);
   article.classList.toggle("foreign", foreign);
@@ -142,6 +189,7 @@ function show({ by, text, time, own, foreign }) {
     Math.abs(time - previous.time) < TOGETHER;
   article.classList.toggle("again", again);
   previous = { by, own, foreign, time };
+  remarked = "";
 
   const avatar = element("div", `avatar colour-${colourOf(by)}`, [...by.toUpperCase()][0] ?? "?");
   avatar.setAttribute("aria-hidden", "true");
@@ -158,26 +206,16 @@ function show({ by, text, time, own, foreign }) {
   const bubble = element("div", "bubble");
   bubble.append(head, element("p", "text", text));
   article.append(avatar, bubble);
-  add(article);
-  if (document.hidden) document.title = `(${++unread}) twbridge chat`;
+  return article;
 }
 
-function remark(text) {
-  if (log.lastElementChild?.textContent === text) return;
+let remarked = ""; // what the last remark said, if nothing has come since
+
+function remarkOf(text) {
+  if (remarked === text) return [];
   previous = null;
-  add(element("p", "remark", text));
-}
-
-function add(node) {
-  empty.hidden = true;
-  const follow = atEnd();
-  log.append(node);
-  while (log.childElementCount > MOST_LINES + 1) empty.nextElementSibling.remove();
-  if (follow || node.classList.contains("own")) {
-    toEnd();
-  } else {
-    latest.hidden = false;
-  }
+  remarked = text;
+  return [element("p", "remark", text)];
 }
 
 function atEnd() {
@@ -204,11 +242,15 @@ async function submit(event) {
     return;
   }
   tell("");
+  if (bridge.state === "server-away") {
+    tell(PROBLEMS.lost);
+    return;
+  }
   form.setAttribute("aria-busy", "true");
   line.readOnly = true;
   const content = { name: name.value.trim() || "Guest", text, time: new Date().toISOString() };
   try {
-    await connection.publish(PUBLISH, content, { message_id: `${me}/${++sent}` });
+    await bridge.publish(PUBLISH, content);
     line.value = "";
   } catch (error) {
     tell(PROBLEMS[error.code] ?? `Your line was not sent. ${error.message}`);
@@ -219,17 +261,56 @@ async function submit(event) {
   }
 }
 
-connection.addEventListener("state", ({ detail }) => {
-  body.dataset.state = detail;
-  status.textContent = STATES[detail];
-  if (detail === "ready") tell("");
+// -- The connection
+
+let lines; // the subscription
+let again; // the timer of the next
+
+function subscribe(destination, from) {
+  const show = (message) => enqueue(() => lineOf(read(message)));
+  lines = bridge.subscribe(destination, show, { from });
+  lines.on("subscribed", () => say(bridge.state));
+  lines.on("gap", (gap) => {
+    const text =
+      gap.from === undefined
+        ? "Connected again. Lines sent in between may be missing."
+        : "Lines are missing here: they were not kept.";
+    enqueue(() => remarkOf(text));
+  });
+  lines.on("ended", (error) => {
+    if (error.code === "forbidden" && destination !== SUBSCRIBE) {
+      subscribe(SUBSCRIBE); // then without history
+    } else if (error.code === "forbidden" || bridge.state === "closed") {
+      say("closed");
+    } else {
+      // Whoever took it away may give it back.
+      say("broker-away");
+      const { position } = lines;
+      again = setTimeout(subscribe, AGAIN, destination, position === undefined ? from : position + 1);
+    }
+  });
+}
+
+bridge.on("state", (state) => {
+  // Nothing comes before the subscription stands.
+  if (state !== "ready" || lines.active) say(state);
+  if (state === "closed") clearTimeout(again);
 });
-connection.addEventListener("message", ({ detail }) => show(read(detail)));
-connection.addEventListener("gap", () => remark("Connected again. Lines sent in between may be missing."));
+
+function say(state) {
+  body.dataset.state = state;
+  status.textContent = STATES[state];
+  if (state === "ready") tell("");
+}
+
+if (STREAM) subscribe(STREAM, "first");
+else subscribe(SUBSCRIBE);
+
+// -- What is done with the page
 
 form.addEventListener("submit", submit);
 line.addEventListener("input", () => tell(""));
-name.addEventListener("input", () => stored.set(name.value.trim()));
+name.addEventListener("input", () => storedName.set(name.value.trim()));
 name.addEventListener("keydown", (event) => {
   if (event.key !== "Enter") return;
   event.preventDefault();
@@ -250,6 +331,5 @@ document.addEventListener("visibilitychange", () => {
   document.title = "twbridge chat";
 });
 
-name.value = stored.get();
+name.value = storedName.get();
 (name.value ? line : name).focus();
-connection.open();
