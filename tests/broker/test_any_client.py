@@ -12,18 +12,33 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.broker.client import Client
 from twbridge import wire
-from twbridge.broker.queues import Queue as ClassicQueue
+from twbridge.broker.exchanges import AnyQueue
+from twbridge.broker.messages import Message
+from twbridge.broker.streams import Stream
 
 Basic, Exchange, Queue = commands.Basic, commands.Exchange, commands.Queue
 
-names = st.sampled_from(["q", "r"])
+names = st.sampled_from(["q", "r", "s"])
 exchanges = st.sampled_from(["", "x", "amq.topic", "amq.fanout"])
-keys = st.sampled_from(["q", "r", "a.b", "#"])
+keys = st.sampled_from(["q", "r", "s", "a.b", "#"])
 flags = st.booleans()
 tags = st.integers(0, 6)
 lengths = st.sampled_from(
-    [{}, {"x-max-length": 2}, {"x-max-length": 1, "x-overflow": "reject-publish"}]
+    [
+        {},
+        {"x-max-length": 2},
+        {"x-max-length": 1, "x-overflow": "reject-publish"},
+        {"x-expires": 1000},
+    ]
 )
+retentions = st.sampled_from(
+    [
+        {"x-queue-type": "stream"},
+        {"x-queue-type": "stream", "x-max-age": "1s"},
+        {"x-queue-type": "stream", "x-max-length-bytes": 9},
+    ]
+)
+starts = st.sampled_from([{}, {"x-stream-offset": "first"}, {"x-stream-offset": 2}])
 
 methods = st.one_of(
     st.builds(
@@ -33,6 +48,7 @@ methods = st.one_of(
         auto_delete=flags,
         arguments=lengths,
     ),
+    st.builds(Queue.Declare, queue=st.just("s"), durable=st.just(True), arguments=retentions),
     st.builds(Queue.Bind, queue=names, exchange=exchanges, routing_key=keys),
     st.builds(Queue.Unbind, queue=names, exchange=exchanges, routing_key=keys),
     st.builds(Queue.Delete, queue=names, if_unused=flags, if_empty=flags),
@@ -43,6 +59,7 @@ methods = st.one_of(
     st.builds(Exchange.Delete, exchange=exchanges, if_unused=flags),
     st.builds(Basic.Qos, prefetch_count=st.integers(0, 3), global_=flags),
     st.builds(Basic.Consume, queue=names, no_ack=flags, exclusive=flags),
+    st.builds(Basic.Consume, queue=st.just("s"), arguments=starts),
     st.builds(Basic.Get, queue=names, no_ack=flags),
     st.builds(Basic.Reject, delivery_tag=tags, requeue=flags),
     st.builds(Basic.Recover, requeue=st.just(True)),
@@ -66,6 +83,14 @@ others = st.one_of(
     ),
 )
 sent = st.one_of(methods, others)
+steps = st.one_of(sent, st.sampled_from([None, "second"]))
+
+
+def messages(queue: AnyQueue) -> list[Message]:
+    """All that it keeps."""
+    if isinstance(queue, Stream):
+        return queue.log.read(0, 1000, 1_000_000)[1]
+    return [entry.message for entry in queue.ready]
 
 
 class AnyClientTests(SynchronousTestCase):
@@ -80,14 +105,16 @@ class AnyClientTests(SynchronousTestCase):
             self.failures.append(event)
 
     @settings(max_examples=200)
-    @given(st.lists(st.tuples(st.integers(0, 1), st.one_of(sent, st.none())), max_size=60))
+    @given(st.lists(st.tuples(st.integers(0, 1), steps), max_size=60))
     def test_every_message_is_counted_to_its_end(self, steps: list[tuple[int, Any]]) -> None:
         clients = [Client()]
-        vhost = clients[0].vhost
+        vhost, clock = clients[0].vhost, clients[0].clock
         clients.append(Client(vhost))
         for which, data in steps:
             client = clients[which]
-            if data is None or client.closed or client.log:
+            if data == "second":
+                clock.advance(1)
+            elif data is None or client.closed or client.log:
                 client.connection.lost()
                 clients[which] = Client(vhost)
             else:
@@ -95,18 +122,14 @@ class AnyClientTests(SynchronousTestCase):
         for client in clients:
             client.connection.lost()
         self.assertEqual(self.failures, [])
-        waiting = {
-            id(entry.message): entry.message
-            for queue in vhost.queues.values()
-            if isinstance(queue, ClassicQueue)
-            for entry in queue.ready
-        }
+        waiting = {id(one): one for queue in vhost.queues.values() for one in messages(queue)}
         self.assertEqual(vhost.memory.used, sum(one.cost for one in waiting.values()))
         for queue in list(vhost.queues.values()):
             self.assertEqual((queue.owner, list(queue.consumers)), (None, []))
             vhost.delete_queue(queue)
         self.assertEqual(vhost.memory.used, 0)
         self.assertEqual(vhost.exchanges[""].bindings, {})
+        self.assertEqual(clock.getDelayedCalls(), [])
 
     @settings(max_examples=200)
     @given(st.lists(st.one_of(st.binary(max_size=40), sent), max_size=20))
