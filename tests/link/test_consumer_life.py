@@ -8,7 +8,7 @@ from pamqp import commands
 
 from tests.link.consumer_case import ConsumerCase
 from twbridge.amqp import Queue
-from twbridge.errors import ChannelClosed, NotReady
+from twbridge.errors import ChannelClosed, NotReady, QueueDeleted
 
 
 class ReplayTests(ConsumerCase):
@@ -130,7 +130,7 @@ class EndTests(ConsumerCase):
         self.consuming.send(channel, commands.Basic.Cancel(consume.consumer_tag, nowait=True))
         self.broker.pump()
         [error] = self.ends
-        self.assertEqual((type(error), error.reply_code), (ChannelClosed, 404))
+        self.assertEqual((type(error), error.reply_code), (QueueDeleted, 404))
         self.reconnect()
         self.assertEqual(self.consuming.methods(commands.Basic.Consume), [])
         self.assertEqual(len(self.ends), 1)
