@@ -151,6 +151,16 @@ class EncoderTests(SynchronousTestCase):
                             wanted = f"{destination} {offset} {tag}"
                             self.assertEqual(inflated(frame).decode().strip(), wanted)
 
+    def test_each_gets_its_own_spelling_of_a_destination(self) -> None:
+        encoder = Counting()
+        one, other = parse("/topic/a"), parse("/topic/%61")
+        self.assertEqual(one, other)
+        message = delivery("a")
+        for wrapped in (once(encoder), deflating(encoder)):
+            for destination in (one, other, one):
+                frame = inflated(wrapped.encode(destination, message))
+                self.assertTrue(frame.startswith(str(destination).encode() + b" "), frame)
+
     def test_small_messages_are_shared_with_the_plain_ones(self) -> None:
         encoder = Counting(10)
         message = delivery("a")

@@ -92,12 +92,13 @@ def deflated(frame: bytes, bits: int = 15) -> bytes:
 class _Once:
     """An encoder that remembers its last frame, for those who ask for the same one."""
 
-    __slots__ = ("_asked", "_delivery", "_encode", "_frame")
+    __slots__ = ("_delivery", "_destination", "_encode", "_frame", "_numbers")
 
     def __init__(self, encoder: Encoder) -> None:
         self._encode = encoder.encode
         self._delivery: Delivery | None = None
-        self._asked: tuple[Destination, int | None, int | None] | None = None
+        self._destination: Destination | None = None
+        self._numbers: tuple[int | None, int | None] = (None, None)
         self._frame = b""
 
     def encode(
@@ -109,11 +110,17 @@ class _Once:
         delivery_tag: int | None = None,
     ) -> bytes:
         """The frame of the encoder within."""
-        asked = (destination, offset, delivery_tag)
-        if delivery is self._delivery and asked == self._asked:
+        numbers = (offset, delivery_tag)
+        # Equal destinations may be written differently, and the frame has what was written.
+        if (
+            delivery is self._delivery
+            and destination is self._destination
+            and numbers == self._numbers
+        ):
             return self._frame
         frame = self._encode(destination, delivery, offset=offset, delivery_tag=delivery_tag)
-        self._delivery, self._asked, self._frame = delivery, asked, frame
+        self._delivery, self._destination = delivery, destination
+        self._numbers, self._frame = numbers, frame
         return frame
 
 
