@@ -56,13 +56,19 @@ class Exchange:
         if expected not in ("", "100-continue"):
             raise Refusal(417, "Nothing but 100-continue can be expected.")
         # The right to ask comes first: a body that nobody wants need not even be sent.
-        call = side.call(head, client, self._answer)
-        self._reader: BodyReader | None = BodyReader(head, side.limit)
-        self._call = call
+        self._call = side.call(head, client, self._answer)
+        self._reader: BodyReader | None
+        try:
+            self._reader = BodyReader(head, side.limit)
+        except Refusal as refusal:
+            raise self._call.refusal(refusal) from None
         self._waits = bool(expected) and head.version >= (1, 1)
-        self._deadline: IDelayedCall | None = clock.callLater(
-            seconds, refused, Refusal(408, "The request's body did not come in time.")
-        )
+        self._refused = refused
+        self._deadline: IDelayedCall | None = clock.callLater(seconds, self._late)
+
+    def _late(self) -> None:
+        refusal = Refusal(408, "The request's body did not come in time.")
+        self._refused(self._call.refusal(refusal))
 
     def received(self, data: bytes) -> None:
         """Takes what is behind the head; called once at least, maybe without a byte.
@@ -76,7 +82,10 @@ class Exchange:
                 self._held = True
                 self._transport.pauseProducing()
             return
-        found = self._reader.receive(data)
+        try:
+            found = self._reader.receive(data)
+        except Refusal as refusal:
+            raise self._call.refusal(refusal) from None
         if found is None:
             if self._waits and not data:
                 self._transport.write(_CONTINUE)

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from twisted.internet.interfaces import IAddress, IProtocol
 
 from twbridge.sockets.census import Lease
-from twbridge.sockets.heads import Head
+from twbridge.sockets.heads import Head, Refusal
 from twbridge.sockets.origins import Client
 
 
@@ -81,6 +81,9 @@ class ICall(Protocol):
 
     def received(self, body: bytes, /) -> None:
         """The whole body is there; an answer is given once, now or later."""
+
+    def refusal(self, refusal: Refusal, /) -> Refusal:
+        """How the client is told that its body is none. The connection ends with that."""
 
     def lost(self) -> None:
         """The connection is gone: nobody waits for an answer. Not called after the answer."""

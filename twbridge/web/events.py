@@ -172,7 +172,7 @@ class EventStream(Protocol):
     ) -> None:
         self._streams = streams
         self._guest = guest
-        self._codec = codec
+        self.codec = codec
         self._lease = lease
         self._state = State.WAITING
         self._session: ISession | None = None
@@ -186,7 +186,7 @@ class EventStream(Protocol):
         transport.registerProducer(self, True)
         self._streams.opened(self)
         try:
-            self._session = self._streams.open_session(self._guest.peer, self._codec, self)
+            self._session = self._streams.open_session(self._guest.peer, self.codec, self)
             self._session.opened()
         except Exception:
             self._fail("A stream could not be opened")
@@ -231,7 +231,7 @@ class EventStream(Protocol):
         if was is State.CLOSED:
             return
         if was is State.WAITING:
-            error = self._codec.refusal
+            error = self.codec.refusal
             if error is None:
                 error = Leaving() if self._streams.leaving else TwbridgeError()
             answer = error_answer(error, self._guest.fields)

@@ -15,9 +15,9 @@ from twisted.internet.interfaces import IReactorTime
 from twbridge.dialects.http import PublishCodec
 from twbridge.dialects.interfaces import Encoder
 from twbridge.dialects.json import read_publish
-from twbridge.errors import BadFrame, ConfirmTimeout, TwbridgeError
+from twbridge.errors import BadFrame, ConfirmTimeout, TooLarge, TwbridgeError
 from twbridge.sockets.admission import Admission
-from twbridge.sockets.heads import Head
+from twbridge.sockets.heads import Head, Refusal
 from twbridge.sockets.origins import Client
 from twbridge.sockets.ports import ISession, OpenSession
 from twbridge.sockets.sides import Answer
@@ -141,6 +141,11 @@ class PublishCall:
         self._side.waiting.add(self)
         self._session = self._side.open_session(peer, self._codec, self)
         self._session.opened()
+
+    def refusal(self, refusal: Refusal) -> Refusal:
+        """How the client is told that its body is none."""
+        kind = TooLarge if refusal.status == 413 else BadFrame
+        return JsonRefusal(kind(refusal.sentence), self._guest.fields, refusal.status)
 
     # -- what the session has of it
 
