@@ -22,8 +22,8 @@ def find() -> list[IBridgePlugin]:
 
 
 def find_dialects() -> list[IDialect]:
-    """The dialects that other distributions bring."""
-    return list(getPlugins(IDialect))
+    """The dialects that other distributions bring, in the order of their subprotocols."""
+    return sorted(getPlugins(IDialect), key=lambda dialect: str(dialect.subprotocol))
 
 
 class Plugins:

@@ -1,4 +1,4 @@
-"""The built wheel in a fresh environment, and a plugin of another distribution beside it."""
+"""The built wheel in a fresh environment, and plugins of other distributions beside it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ import tomllib
 import zipfile
 from pathlib import Path
 
+import cbor2
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.bare_socket import BareSocket
 from tests.integration.bridge import Bridge
 
 ROOT = Path(__file__).parent.parent.parent
-PLUGIN = ROOT / "examples" / "plugin"
+EXAMPLES = ROOT / "examples"
 SOURCES = ("twbridge", "twisted", "pyproject.toml", "setup.py", "README.md", "LICENSE")
 
 
@@ -35,7 +36,7 @@ def run(*command: str | Path, cwd: Path) -> None:
 
 
 class Environment:
-    """A virtual environment with both wheels, made once.
+    """A virtual environment with all wheels, made once.
 
     The packages that twbridge needs are those of the tests' own environment, by a path: nothing
     is downloaded, and the editable twbridge there is not seen.
@@ -47,10 +48,13 @@ class Environment:
         self.folder = Path(tempfile.mkdtemp(prefix="twbridge-wheel-"))
         self.python = self.folder / "venv" / "bin" / "python"
         self.wheel = self._build(self._copy("twbridge", SOURCES, ROOT))
-        plugin = self._build(self._copy("plugin", os.listdir(PLUGIN), PLUGIN))
+        examples = [
+            self._build(self._copy(name, os.listdir(EXAMPLES / name), EXAMPLES / name))
+            for name in ("plugin", "dialect")
+        ]
         run(sys.executable, "-m", "venv", "--without-pip", "venv", cwd=self.folder)
         pip = (sys.executable, "-m", "pip", "--python", self.python, "install", "--quiet")
-        run(*pip, "--no-deps", "--no-index", self.wheel, plugin, cwd=self.folder)
+        run(*pip, "--no-deps", "--no-index", self.wheel, *examples, cwd=self.folder)
         site = next((self.folder / "venv" / "lib").glob("python*/site-packages"))
         (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
 
@@ -116,7 +120,8 @@ class FreshEnvironmentTests(SynchronousTestCase):
         done = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
         self.assertRegex(done.stdout, r"^twbridge \d")
 
-    def test_twistd_finds_the_bridge_and_the_bridge_finds_the_other_plugin(self) -> None:
+    def bridge(self) -> Bridge:
+        """A bridge of the fresh environment, with an embedded broker."""
         environment = Environment.get()
         bridge = Bridge("--embedded", environment={"PYTHONDONTWRITEBYTECODE": "1"})
         self.addCleanup(bridge.close)
@@ -128,12 +133,55 @@ class FreshEnvironmentTests(SynchronousTestCase):
         script.chmod(0o755)
         self.patch(sys.modules["tests.integration.bridge"], "TWISTD", script)
         bridge.start()
-        self.assertIn("Plugin hello runs", bridge.log)
-        client = BareSocket(bridge.url())
+        return bridge
+
+    def client(self, bridge: Bridge, protocol: str | None = None) -> BareSocket:
+        """A client that speaks a dialect."""
+        client = BareSocket(bridge.url(), protocol)
         self.addCleanup(client.close)
+        return client
+
+    def test_twistd_finds_the_bridge_and_the_bridge_finds_the_other_plugin(self) -> None:
+        bridge = self.bridge()
+        self.assertIn("Plugin hello runs", bridge.log)
+        client = self.client(bridge)
         client.send(1, b"!hello")
         self.assertEqual(client.frame(), (0x81, b"!hello"))
         self.assertEqual(client.frame(), (0x81, b"Hello from a plugin!"))
+        self.assertEqual(bridge.stop(), 0)
+        self.assertNotIn("Traceback", bridge.log)
+
+    def test_the_dialect_of_another_distribution_is_spoken(self) -> None:
+        bridge = self.bridge()
+        client = self.client(bridge, "v1.example.cbor")
+        self.assertIn(b"Sec-WebSocket-Protocol: v1.example.cbor", client.head)
+
+        def ask(**frame: object) -> None:
+            client.send(2, cbor2.dumps(frame))
+
+        def hear() -> dict[str, object]:
+            first, payload = client.frame()
+            self.assertEqual(first, 0x82)
+            found = cbor2.loads(payload)
+            assert isinstance(found, dict)
+            return found
+
+        self.assertEqual(hear()["op"], "welcome")
+        ask(op="subscribe", id=1, destination="/topic/sensor.*")
+        self.assertEqual(hear(), {"op": "subscribed", "id": 1, "destination": "/topic/sensor.*"})
+        ask(op="publish", id=2, destination="/topic/sensor.7", body={"raw": b"\x00\xff"})
+        heard = {str(frame["op"]): frame for frame in (hear(), hear())}
+        self.assertEqual(heard["published"], {"op": "published", "id": 2})
+        self.assertEqual(heard["message"]["body"], {"raw": b"\x00\xff"})
+        self.assertEqual(heard["message"]["routing_key"], "sensor.7")
+        client.send(2, b"\xff")
+        self.assertEqual(hear()["code"], "bad_frame")
+        # A message from there, read in another dialect.
+        other = self.client(bridge)
+        other.send(1, b"subscribed")
+        self.assertEqual(other.frame(), (0x81, b"subscribed"))
+        ask(op="publish", id=3, destination="/exchange/twbridge.chat/chat", body="from CBOR")
+        self.assertEqual(other.frame(), (0x81, b"from CBOR"))
         self.assertEqual(bridge.stop(), 0)
         self.assertNotIn("Traceback", bridge.log)
 
