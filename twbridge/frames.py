@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import struct
 
-__all__ = ["binary_frame", "compressed_frame", "data_frame", "split_frame", "text_frame"]
+__all__ = [
+    "binary_frame",
+    "compressed_frame",
+    "data_frame",
+    "pong_frame",
+    "split_frame",
+    "text_frame",
+]
 
 _FIN = 0x80
 _RSV1 = 0x40
-_TEXT, _BINARY = _FIN | 1, _FIN | 2
+_TEXT, _BINARY, _PONG = _FIN | 1, _FIN | 2, _FIN | 10
 
 _head7 = struct.Struct(">BB").pack
 _head16 = struct.Struct(">BBH").pack
@@ -32,6 +39,11 @@ def binary_frame(payload: bytes) -> bytes:
 def data_frame(payload: bytes, binary: bool) -> bytes:
     """One message, text or binary."""
     return _frame(_BINARY if binary else _TEXT, payload)
+
+
+def pong_frame(payload: bytes) -> bytes:
+    """The answer to a ping with this payload, of at most 125 bytes."""
+    return _frame(_PONG, payload)
 
 
 def compressed_frame(first: int, payload: bytes) -> bytes:

@@ -374,7 +374,7 @@ class ShutdownTests(WebSocketTestCase):
         socket = self.open()
         self.session.draining = lambda seconds: 1 / 0  # type: ignore[method-assign,assignment]
         self.factory.close_all()
-        self.assert_closed(socket, 1001)
+        self.assert_closed(socket, 1011)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_it_ends_at_the_deadline(self) -> None:

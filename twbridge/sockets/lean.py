@@ -136,3 +136,15 @@ def slim(protocol: WebSocketServerProtocol) -> None:
         for name, value in vars(protocol).items()
         if name not in _SPENT and getattr(kind, name, _ABSENT) is not value
     }
+
+
+def take_message(protocol: WebSocketServerProtocol) -> list[bytes]:
+    """Takes the parts of a message that is complete, and with them what only reading it needed."""
+    parts: list[bytes] = protocol.message_data
+    protocol.message_data = None  # type: ignore[assignment]
+    for name in ("utf8validator", "current_frame_masker", "utf8validateLast"):
+        vars(protocol).pop(name, None)
+    if protocol._perMessageCompress is not None:
+        # No context goes over to the next message, but its window would stay allocated.
+        protocol._perMessageCompress._decompressor = None
+    return parts

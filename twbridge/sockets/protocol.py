@@ -17,19 +17,18 @@ from zope.interface import implementer
 from twbridge.deflate import deflating, once
 from twbridge.dialects.interfaces import Encoder
 from twbridge.flow import Outbox
-from twbridge.frames import data_frame
+from twbridge.frames import data_frame, pong_frame
 from twbridge.sockets.census import Lease
 from twbridge.sockets.direct import direct
 from twbridge.sockets.heads import Refusal
 from twbridge.sockets.inbound import next_message
-from twbridge.sockets.lean import Hush, slim
+from twbridge.sockets.lean import Hush, slim, take_message
 from twbridge.sockets.ports import ISession, Opening
 
 if TYPE_CHECKING:
     from twbridge.sockets.factory import BridgeFactory
 
 _PING: Final = b"\x89\x00"
-_PONG: Final = b"\x8a"
 
 
 def _dropped(_frame: bytes) -> None:
@@ -79,12 +78,7 @@ class BridgeProtocol(WebSocketServerProtocol):
         super().succeedHandshake(res)
         slim(self)
 
-    def failHandshake(
-        self,
-        reason: str,
-        code: int = 400,
-        responseHeaders: object = None,
-    ) -> None:
+    def failHandshake(self, reason: str, code: int = 400, responseHeaders: object = None) -> None:
         """Answers in our words: Autobahn's repeat what the client sent."""
         self._log.debug("Handshake refused: {code}", code=code)
         sentence = "This is not a WebSocket handshake."
@@ -159,12 +153,10 @@ class BridgeProtocol(WebSocketServerProtocol):
     def onMessageFrameBegin(self, length: int) -> None:
         super().onMessageFrameBegin(length)
         self._fragments += 1
-        if self._fragments <= self.factory.options.fragments:
-            return
-        if self.failedByMe:
+        if self._fragments > self.factory.options.fragments and self.failedByMe:
             # It was told, and goes on.
             self.dropConnection(abort=True)
-        else:
+        elif self._fragments > self.factory.options.fragments:
             self._fragments = 0
             self._fail_connection(1008, "too many fragments in one message")
 
@@ -178,20 +170,10 @@ class BridgeProtocol(WebSocketServerProtocol):
 
     def onMessageEnd(self) -> None:
         """As Autobahn's, without a signal that nobody listens to."""
-        parts = self.message_data
-        self.message_data = None  # type: ignore[assignment]
-        for name in ("utf8validator", "current_frame_masker", "utf8validateLast"):
-            vars(self).pop(name, None)
-        if self._perMessageCompress is not None:
-            # No context is taken over to the next message, but the window stays allocated.
-            self._perMessageCompress._decompressor = None
-        if self.failedByMe or self._session is None or self.state != self.STATE_OPEN:
-            return
-        try:
+        parts = take_message(self)
+        if not self.failedByMe and self._session is not None and self.state == self.STATE_OPEN:
             payload = parts[0] if len(parts) == 1 else b"".join(parts)
-            self._session.received(payload, self.message_is_binary)
-        except Exception:
-            self._fail("A session failed")
+            self._tell(self._session.received, payload, self.message_is_binary)
 
     def onPing(self, payload: bytes) -> None:
         """Answers; while the peer does not read, only the latest (RFC 6455 section 5.5.3)."""
@@ -200,15 +182,12 @@ class BridgeProtocol(WebSocketServerProtocol):
         if self._outbox.paused:
             self._pong = payload
         else:
-            self._send_pong(payload)
+            self.transport.write(pong_frame(payload))
 
     # -- What goes out
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         self.transport.write(data)
-
-    def _send_pong(self, payload: bytes) -> None:
-        self.transport.write(_PONG + bytes((len(payload),)) + payload)
 
     def send(self, payload: bytes, binary: bool) -> None:
         outbox = self._outbox
@@ -229,9 +208,10 @@ class BridgeProtocol(WebSocketServerProtocol):
     def encoder(self, encoder: Encoder) -> Encoder:
         if not self.factory.options.deflate:
             return encoder
-        if self._perMessageCompress is None:
-            return once(encoder)
-        return deflating(encoder, self._perMessageCompress.server_max_window_bits)
+        agreed = self._perMessageCompress
+        return (
+            once(encoder) if agreed is None else deflating(encoder, agreed.server_max_window_bits)
+        )
 
     def _overflow(self) -> None:
         if self._session is not None:
@@ -246,10 +226,7 @@ class BridgeProtocol(WebSocketServerProtocol):
     def send_away(self, code: int, reason: str, seconds: float) -> None:
         """Closes, after the session has said when to come back."""
         if self._session is not None:
-            try:
-                self._session.draining(seconds)
-            except Exception:
-                self._log.failure("A session could not say goodbye")
+            self._tell(self._session.draining, seconds)
         self.close(code, reason)
 
     def pauseProducing(self) -> None:
@@ -266,12 +243,9 @@ class BridgeProtocol(WebSocketServerProtocol):
             return
         if self._pong is not None:
             payload, self._pong = self._pong, None
-            self._send_pong(payload)
+            self.transport.write(pong_frame(payload))
         if self._session is not None:
-            try:
-                self._session.writable()
-            except Exception:
-                self._fail("A session failed")
+            self._tell(self._session.writable)
 
     def stopProducing(self) -> None:
         if self._outbox is not None:
@@ -307,6 +281,13 @@ class BridgeProtocol(WebSocketServerProtocol):
     def close(self, code: int, reason: str) -> None:
         if self.state == self.STATE_OPEN:
             self.sendCloseFrame(code=code, reasonUtf8=encode_truncate(reason, 123), isReply=False)
+
+    def _tell(self, what: Callable[..., None], *values: object) -> None:
+        """Calls a method of the session."""
+        try:
+            what(*values)
+        except Exception:
+            self._fail("A session failed")
 
     def _fail(self, what: str) -> None:
         """Our fault: the log has the traceback, the client a close code."""
