@@ -10,7 +10,7 @@ help:
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
 
 run: $(VENV)/.installed ## the bridge on this machine, with its own broker: http://localhost:8080
-	$(BIN)/twistd --nodaemon --pidfile= twbridge --embedded
+	$(BIN)/twistd --nodaemon --pidfile= twbridge --embedded --config examples/chat.toml
 
 test: lint ## everything: style, types, and the tests against real RabbitMQ and Chromium
 	scripts/system-packages rabbitmq-server chromium systemd-analyze:systemd node:nodejs npm
