@@ -16,6 +16,7 @@ from twisted.trial.unittest import TestCase
 from twbridge.broker import EmbeddedBroker, Limits
 
 Properties = pika.BasicProperties
+STREAM = {"x-queue-type": "stream", "x-max-age": "7D", "x-max-length-bytes": 1_000_000}
 
 
 class BrokerTestCase(TestCase):
@@ -99,6 +100,28 @@ class PikaTests(BrokerTestCase):
                 sorted([(b"1", True), *((str(n).encode(), False) for n in range(5))]),
             )
             self.assertEqual(channel.queue_delete("q").method.message_count, 0)
+
+        await self.run_pika(body)
+
+    async def test_read_a_stream_again_and_again(self) -> None:
+        def body(channel: Any) -> None:
+            channel.confirm_delivery()
+            channel.queue_declare("s", durable=True, arguments=STREAM)
+            for number in range(20):
+                channel.basic_publish("", "s", b"%d" % number, mandatory=True)
+            channel.basic_qos(prefetch_count=3)
+            for start in (0, 7, 17):
+                seen = []
+                for method, properties, content in channel.consume(
+                    "s", arguments={"x-stream-offset": start}, inactivity_timeout=5
+                ):
+                    seen.append((properties.headers["x-stream-offset"], content))
+                    channel.basic_ack(method.delivery_tag)
+                    if len(seen) == 20 - start:
+                        break
+                self.assertEqual(channel.cancel(), 0)
+                self.assertEqual(seen, [(n, b"%d" % n) for n in range(start, 20)])
+            self.assertEqual(channel.queue_delete("s").method.message_count, 0)
 
         await self.run_pika(body)
 
@@ -207,6 +230,29 @@ class AioPikaTests(BrokerTestCase):
             self.assertEqual(seen, [(str(n).encode(), f"m{n}") for n in range(10)])
             await queue.unbind(exchange, "go")
             await queue.delete()
+
+        await self.run_aio(body)
+
+    async def test_the_history_of_a_stream_and_what_follows(self) -> None:
+        async def body(connection: Any) -> None:
+            channel = await connection.channel()
+            await channel.set_qos(prefetch_count=5)
+            stream = await channel.declare_queue("s", durable=True, arguments=STREAM)
+            exchange = await channel.get_exchange("amq.topic")
+            await stream.bind(exchange, "chat.#")
+            seen = []
+            for number in range(10):
+                await exchange.publish(aio_pika.Message(b"%d" % number), "chat.a")
+            arguments = {"x-stream-offset": "first"}
+            async with stream.iterator(arguments=arguments, timeout=5) as messages:
+                async for message in messages:
+                    seen.append((message.headers["x-stream-offset"], message.body))
+                    await message.ack()
+                    if len(seen) == 10:
+                        await exchange.publish(aio_pika.Message(b"10"), "chat.b")
+                    elif len(seen) == 11:
+                        break
+            self.assertEqual(seen, [(n, b"%d" % n) for n in range(11)])
 
         await self.run_aio(body)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pamqp import base, commands
@@ -20,6 +20,7 @@ from twisted.trial.unittest import TestCase
 from tests.broker.client import shown
 from tests.integration.broker_scenarios import SCENARIOS, Step
 from tests.integration.rabbitmq import in_thread, shared
+from tests.integration.stream_scenarios import SCENARIOS as STREAM_SCENARIOS
 from twbridge import wire
 from twbridge.broker import EmbeddedBroker
 
@@ -147,9 +148,15 @@ class ParityTests(TestCase):
         return Deferred.fromCoroutine(started())
 
     async def test_every_scenario_reads_the_same(self) -> None:
+        await self.compare(SCENARIOS)
+
+    async def test_every_scenario_with_streams_reads_the_same(self) -> None:
+        await self.compare(STREAM_SCENARIOS)
+
+    async def compare(self, scenarios: Mapping[str, Sequence[Step]]) -> None:
         rabbit, ours = await self.start()
         different = []
-        for name, steps in SCENARIOS.items():
+        for name, steps in scenarios.items():
             expected = await in_thread(transcript, rabbit, steps)
             found = await in_thread(transcript, ours, steps)
             if found != expected:
