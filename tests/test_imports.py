@@ -33,6 +33,7 @@ SANS_IO = (
     "codec",
     "commands",
     "daemon.taps",
+    "deflate",
     "destinations",
     "dialects",
     "errors",

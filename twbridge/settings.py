@@ -250,7 +250,7 @@ class Websocket(Section):
     ping_timeout: PositiveFloat = 20.0
     """Seconds that it has for its pong."""
     deflate: StrictBool = False
-    """Offer permessage-deflate; costs about 30 KB of memory a client."""
+    """Compress messages for clients that offer permessage-deflate, each once for all of them."""
 
 
 class Embedded(Section):
