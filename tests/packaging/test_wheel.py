@@ -23,7 +23,7 @@ from tests.integration.bridge import Bridge
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = ROOT / "examples"
-SOURCES = ("twbridge", "twisted", "pyproject.toml", "setup.py", "README.md", "LICENSE")
+SOURCES = ("twbridge", "twisted", "clients", "pyproject.toml", "setup.py", "README.md", "LICENSE")
 
 
 def run(*command: str | Path, cwd: Path) -> None:
@@ -68,10 +68,11 @@ class Environment:
     def _copy(self, name: str, parts: tuple[str, ...] | list[str], source: Path) -> Path:
         folder = self.folder / "sources" / name
         folder.mkdir(parents=True)
-        ignore = shutil.ignore_patterns("__pycache__", "dropin.cache", "*.egg-info", "build")
+        unwanted = ("__pycache__", "dropin.cache", "*.egg-info", "build", "node_modules")
+        ignore = shutil.ignore_patterns(*unwanted)
         for part in parts:
             if (source / part).is_dir():
-                shutil.copytree(source / part, folder / part, ignore=ignore)
+                shutil.copytree(source / part, folder / part, symlinks=True, ignore=ignore)
             else:
                 shutil.copy(source / part, folder / part)
         return folder
@@ -107,6 +108,12 @@ class WheelTests(SynchronousTestCase):
         for name in self.names():
             self.assertRegex(name, r"^(twbridge/|twbridge-[^/]*\.dist-info/|twisted/plugins/)")
             self.assertNotRegex(name, r"^twisted/(plugins/)?__init__|__pycache__|dropin.cache")
+
+    def test_it_has_the_javascript_client_and_no_link_to_it(self) -> None:
+        name = "twbridge/web/static/twbridge.js"
+        self.assertTrue((ROOT / name).is_symlink())
+        with zipfile.ZipFile(Environment.get().wheel) as wheel:
+            self.assertEqual(wheel.read(name), (ROOT / name).read_bytes())
 
     def test_it_has_its_licence(self) -> None:
         self.assertTrue(any(name.endswith("licenses/LICENSE") for name in self.names()))
