@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ ALLOW_CHAT = f"""
 CONNECTED = "Connected"
 BROKER_AWAY = "The message broker is away, waiting for it…"
 SERVER_AWAY = "The server is away, trying again…"
+REMARKS = "[...document.querySelectorAll('.remark')].map((each) => each.textContent)"
 LINES = "[...document.querySelectorAll('.line .text')].map((each) => each.textContent)"
 
 
@@ -255,8 +257,7 @@ class AwayTests(PageCase, BreakableCase):
         await self.say(bob, "welcome back")
         for page in (ada, bob):
             await self.sees(page, "into the void", "welcome back")
-            remarks = "[...document.querySelectorAll('.remark')].map((e) => e.textContent)"
-            self.assertIn("missing", (await page.evaluate(remarks))[0])
+            self.assertIn("missing", (await page.evaluate(REMARKS))[0])
         self.no_complaint(ada, bob)
 
     async def test_the_bridge_killed_and_restarted(self) -> None:
@@ -296,3 +297,101 @@ class AwayTests(PageCase, BreakableCase):
         await self.sees(page, "first")
         self.no_complaint(page)
         await in_thread(bridge.close)
+
+
+class HistoryTests(PageCase):
+    """The page where a stream keeps what was said."""
+
+    stream: str
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.stream = f"test.{uuid.uuid4()}"
+        cls.toml = f"""
+            amqp = {{ timeout = {TIMEOUT}, reconnect_cap = 0.5 }}
+            [[stream]]
+            name = "{cls.stream}"
+            max_bytes = 10_000_000
+            bindings = ["{CHAT_OUT}"]
+        """
+        super().setUpClass()
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        witness.delete(cls.node.url(), cls.stream)
+        super().tearDownClass()
+
+    async def own(self) -> Bridge:
+        """A bridge whose stream has nothing in it yet."""
+        stream = f"test.{uuid.uuid4()}"
+        toml = self.toml.replace(self.stream, stream)
+        bridge = await self.another("--amqp-url", self.amqp_url(), toml=toml)
+        self.addCleanup(lambda: in_thread(witness.delete, self.node.url(), stream))
+        return bridge
+
+    async def test_a_page_that_comes_later_sees_what_was_said_and_whose_it_was(self) -> None:
+        bridge = await self.own()
+        browser = await self.browser()
+        ada = await self.window(browser, "Ada", bridge.page())
+        await self.say(ada, "first")
+        await self.sees(ada, "first")
+        await self.say(ada, "second")
+        await self.sees(ada, "first", "second")
+        bob = await self.window(browser, "Bob", bridge.page())
+        await self.sees(bob, "first", "second")
+        own = "document.querySelectorAll('.line.own').length"
+        self.assertEqual([await page.evaluate(own) for page in (ada, bob)], [2, 0])
+        await ada.go(bridge.page())
+        await self.status(ada, CONNECTED)
+        await self.sees(ada, "first", "second")
+        await self.say(bob, "third")
+        for page in (ada, bob):
+            await self.sees(page, "first", "second", "third")
+            self.assertEqual(await page.evaluate(REMARKS), [])
+        self.assertEqual([await page.evaluate(own) for page in (ada, bob)], [2, 1])
+        self.no_complaint(ada, bob)
+
+    async def test_lines_said_while_the_server_was_away_are_there_and_no_line_twice(self) -> None:
+        bridge = await self.own()
+        page = await self.window(await self.browser(), "Ada", bridge.page())
+        await self.say(page, "before")
+        await self.sees(page, "before")
+        await in_thread(bridge.kill)
+        await self.status(page, SERVER_AWAY)
+        line = json.dumps({"name": "Bob", "text": "meanwhile"}).encode()
+        await in_thread(witness.publish, self.node.url(), CHAT, "chat", line)
+        await in_thread(bridge.start)
+        await self.status(page, CONNECTED, 20.0)
+        await self.say(page, "after")
+        await self.sees(page, "after")
+        texts = await page.evaluate(LINES)
+        self.assertEqual([each for each in texts if "meanwhile" not in each], ["before", "after"])
+        self.assertEqual(len(texts), 3)
+        self.assertEqual(await page.evaluate(REMARKS), [])
+
+    async def test_the_page_keeps_the_last_500_of_a_long_history(self) -> None:
+        bridge = await self.own()
+        client = await self.json(bridge)
+        sent = [client.publish(CHAT_IN, {"name": "Bob", "text": f"line {n}"}) for n in range(3000)]
+        for each in sent:
+            await each
+        page = await self.window(await self.browser(), "Ada", bridge.page())
+        await self.sees(page, "line 2998", "line 2999")
+        self.assertEqual(await page.evaluate("document.querySelectorAll('.line').length"), 500)
+        self.assertEqual(await page.evaluate("document.title"), "twbridge chat")
+        live = "document.querySelector('#log').getAttribute('aria-live')"
+        await page.wait_for(f"{live} === 'polite'")
+        await self.say(page, "now")
+        await self.sees(page, "line 2999", "now")
+        self.assertEqual(await page.evaluate(live), "polite")
+        self.no_complaint(page)
+
+    async def test_whoever_may_not_read_the_stream_chats_without_history(self) -> None:
+        stream = f"test.{uuid.uuid4()}"
+        toml = self.toml.replace(self.stream, stream) + ALLOW_CHAT
+        bridge = await self.another("--amqp-url", self.amqp_url(), toml=toml)
+        self.addCleanup(lambda: in_thread(witness.delete, self.node.url(), stream))
+        page = await self.window(await self.browser(), "Ada", bridge.page())
+        await self.say(page, "live")
+        await self.sees(page, "live")
+        self.no_complaint(page)
