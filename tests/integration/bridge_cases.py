@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 
@@ -108,9 +109,12 @@ class BridgeCase(BrokerCase):
             if not str(message).startswith(MARKER):
                 return message
 
-    async def json(self, bridge: Bridge | None = None, *destinations: str) -> Client:
-        """A client of the JSON dialect, subscribed."""
-        client = await Client.connect((bridge or self.bridge).url())
+    async def json(
+        self, bridge: Bridge | None = None, *destinations: str, client_id: str | None = None
+    ) -> Client:
+        """A client of the JSON dialect, subscribed; ``client_id`` is its ``?client=``."""
+        query = "" if client_id is None else f"?client={client_id}"
+        client = await Client.connect((bridge or self.bridge).url(f"/ws{query}"))
         self.addCleanup(lambda: Deferred.fromCoroutine(client.socket.leave()))
         for destination in destinations:
             await client.subscribe(destination)
@@ -135,6 +139,34 @@ class BridgeCase(BrokerCase):
         await in_thread(_declare_exchange, self.node, name, kind, settings)
         self.addCleanup(lambda: in_thread(_delete_exchange, self.node, name))
         return name
+
+
+class OnEmbedded(BridgeCase):
+    """The same tests with a bridge that has its own broker: it comes before their class."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.bridge = Bridge("--embedded", toml=cls.toml, interface=cls.interface)
+        try:
+            cls.bridge.start()
+            cls.node = cast(Node, EmbeddedNode(cls.bridge))
+        except BaseException:
+            cls.bridge.close()
+            raise
+
+
+class EmbeddedNode:
+    """The broker inside a bridge, for tests that need no more of a node than its URL."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        printed = re.search(r"embedded broker on amqp://(\S+:\d+):", bridge.log)
+        assert printed is not None, bridge.log
+        self._address = printed[1]
+
+    def url(self, vhost: str = "%2F", query: str = "", user: str = SECRET) -> str:
+        """An AMQP URL of it."""
+        suffix = f"?{query}" if query else ""
+        return f"amqp://{user}@{self._address}/{vhost}{suffix}"
 
 
 class BreakableCase(BridgeCase):

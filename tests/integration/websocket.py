@@ -178,6 +178,10 @@ class Socket:
         """Read no more, not even a close frame."""
         self._protocol.transport.pauseProducing()
 
+    def hear(self) -> None:
+        """Read again."""
+        self._protocol.transport.resumeProducing()
+
     def abort(self) -> None:
         """Reset the connection, as if the machine was gone."""
         self._protocol.transport.abortConnection()
@@ -249,9 +253,9 @@ class Client:
         """Send a request and wait for its answer."""
         return await self.answer(self.send(op, **fields), seconds)
 
-    async def subscribe(self, destination: str) -> None:
+    async def subscribe(self, destination: str, **fields: Any) -> None:
         """Subscribe, which must succeed."""
-        answer = await self.ask("subscribe", destination=destination)
+        answer = await self.ask("subscribe", destination=destination, **fields)
         assert answer["op"] == "subscribed", answer
 
     async def publish(
@@ -265,6 +269,15 @@ class Client:
     async def message(self, seconds: float = SECONDS) -> dict[str, Any]:
         """The next ``message``."""
         return await self.messages.take(seconds=seconds)
+
+    async def bodies(self, number: int, seconds: float = SECONDS) -> list[Any]:
+        """The bodies of the next messages."""
+        return [(await self.message(seconds))["body"] for _ in range(number)]
+
+    def acknowledge(self, message: dict[str, Any], op: str = "ack", **fields: Any) -> str:
+        """Send ``ack`` or ``nack`` for a message; gives the id of the request."""
+        tag = message["delivery_tag"]
+        return self.send(op, destination=message["destination"], delivery_tag=tag, **fields)
 
     async def frame(self, op: str, seconds: float = SECONDS, **fields: Any) -> dict[str, Any]:
         """The next frame that is neither a message nor an answer, with these fields."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pika
+import pika.exceptions
 from pika.adapters.blocking_connection import BlockingChannel
 
 
@@ -36,6 +37,21 @@ def delete(url: str, queue: str) -> None:
     """Delete a queue."""
     with channel(url) as opened:
         opened.queue_delete(queue)
+
+
+def counts(url: str, queue: str) -> tuple[int, int] | None:
+    """How many messages are ready in a queue, and how many consumers it has; None: no such queue.
+
+    A message that was delivered and not acknowledged is not ready.
+    """
+    with channel(url) as opened:
+        try:
+            found = opened.queue_declare(queue, passive=True).method
+        except pika.exceptions.ChannelClosedByBroker as error:
+            if error.reply_code == 404:
+                return None
+            raise
+        return found.message_count, found.consumer_count
 
 
 def publish(
