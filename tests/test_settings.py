@@ -647,7 +647,7 @@ class DocumentationTests(SynchronousTestCase):
         rows = re.findall(
             r"^\| `(/\S+)` \| .* \| `(/\S+)` \| `(/\S+)` \|$", DOCS.read_text(), re.MULTILINE
         )
-        self.assertEqual(len(rows), 9)
+        self.assertEqual(len(rows), 10)
         peer = Peer(None, True, "")
         for rule, good, bad in rows:
             policy = Policy([Allow(operation="publish", destination=rule)])
