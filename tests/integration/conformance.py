@@ -76,7 +76,7 @@ def install() -> None:
 
 
 def judge(
-    url: str, cases: Sequence[str], folder: Path, seconds: float = 100.0
+    url: str, cases: Sequence[str], folder: Path, seconds: float = 200.0
 ) -> dict[str, Verdict]:
     """Run cases (``*`` stands for any) against a server; gives the verdicts by case.
 
