@@ -133,6 +133,16 @@ class PublishTests(SynchronousTestCase):
             refused("ACCESS_REFUSED - cannot publish to internal exchange 'x' in vhost '/'", 403),
         )
 
+    def test_a_key_that_is_not_utf8_is_not_so_long_that_nobody_can_be_told(self) -> None:
+        bind = commands.Queue.Bind(queue="q", exchange="amq.fanout")
+        self.client.call(bind)
+        frames = wire.publish_frames(1, "amq.fanout", "k" * 255, b"\0\0", b"x", False, 0)
+        self.assertEqual(
+            self.client.send(frames.replace(b"k" * 255, b"\xff" * 255)),
+            ["connection.close 502 SYNTAX_ERROR - a name that is not UTF-8 is too long"],
+        )
+        self.assertEqual(self.client.vhost.queues["q"].message_count, 0)
+
     def test_immediate_is_not_implemented(self) -> None:
         self.assertEqual(
             self.client.publish("", "q", immediate=True),

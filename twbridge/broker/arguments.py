@@ -157,7 +157,7 @@ def _check_size(value: Any) -> str | None:
 
 
 def _check_positive(value: Any) -> str | None:
-    return "{value_zero,0}" if value == 0 and value is not False else _check_size(value)
+    return _check_size(value) or ("{value_zero,0}" if value == 0 else None)
 
 
 def _check_expiry(value: Any) -> str | None:

@@ -40,11 +40,12 @@ class EmbeddedBroker:
     Its only virtual host is ``/``. Without a socket it is used through ``factory``.
 
     Args:
-        reactor: times heartbeats and deadlines; to listen it must be an IReactorTCP as well.
+        reactor: times heartbeats, deadlines and the age of messages; to listen it must be an
+            IReactorTCP as well.
         limits: what clients are held to.
         users: passwords by user name; guest with the password guest by default.
         memory_limit: bytes of messages past which publishers are blocked (connection.blocked) and
-            not read; 0: none.
+            not read; 0: none. Streams keep theirs until retention drops them.
     """
 
     def __init__(
