@@ -16,6 +16,7 @@ from twbridge.daemon.bridge import MARGIN, Bridge
 from twbridge.daemon.notify import Notifier
 from twbridge.errors import ConnectionClosed, SettingsError
 from twbridge.interfaces import IBridgePlugin
+from twbridge.link import topology
 from twbridge.link.uri import parse
 from twbridge.settings import Allow, Exchange, Listen, Route, Settings
 from twbridge.web.readiness import GRACE
@@ -139,8 +140,8 @@ class BeginningTests(BridgeTestCase):
         )
         self.started(settings)
         self.assertEqual(
-            [(e.name, e.type, e.durable, e.arguments) for e in self.link.declared],
-            [("Y", "fanout", False, {"a": 1}), ("X", "topic", True, {})],
+            self.link.declared,
+            [topology.Exchange("Y", "fanout", False, arguments={"a": 1}), topology.Exchange("X")],
         )
 
     def test_plugins_start_before_the_link_and_hear_of_everything(self) -> None:
