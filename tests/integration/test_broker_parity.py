@@ -7,6 +7,7 @@ texts of errors included, must be equal.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import socket
 from collections.abc import Mapping, Sequence
@@ -26,12 +27,17 @@ from twbridge.broker import EmbeddedBroker
 
 CAPABILITIES = ("consumer_cancel_notify", "basic.nack", "authentication_failure_close")
 BARRIER = commands.Channel.Flow(active=True)
+#: The scenarios' exclusive queue. RabbitMQ deletes it some time after its connection has ended, so
+#: on each connection it gets another name, as long as this one.
+QUEUE = "parity.q"
+_numbers = itertools.count()
 
 
 class Peer:
     """A blocking client that writes bytes and keeps what comes."""
 
     def __init__(self, port: int) -> None:
+        self._queue = f"par{next(_numbers):05}"
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=3)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._reader = wire.FrameReader()
@@ -62,7 +68,7 @@ class Peer:
 
     def send(self, data: bytes) -> None:
         with contextlib.suppress(ConnectionError):
-            self._socket.sendall(data)
+            self._socket.sendall(data.replace(QUEUE.encode(), self._queue.encode()))
 
     def next(self) -> wire.Event | None:
         """The next event; None at the end of the socket, or when nothing comes for long."""
@@ -76,15 +82,19 @@ class Peer:
             self._events += self._reader.receive(data)
         return self._events.pop(0)
 
+    def line(self) -> str:
+        """The next event, as it is compared."""
+        return _masked(self.next()).replace(self._queue, QUEUE)
+
     def step(self, step: Step) -> list[str]:
         """Send, and return what answers."""
         if step.events is not None:
             self.send(step.data)
-            return [_masked(self.next()) for _ in range(step.events)]
+            return [self.line() for _ in range(step.events)]
         self.send(step.data + wire.method_frame(1, BARRIER))
         lines: list[str] = []
         while True:
-            line = _masked(self.next())
+            line = self.line()
             if line == "channel.flowok True":
                 return lines
             lines.append(line)
