@@ -258,7 +258,7 @@ class Subscription extends Emitter {
   _end(error) {
     if (this.ended) return;
     this.ended = true;
-    this.active = this.#asked = false;
+    this._lost();
     this.#error = error;
     this.#bridge._subscriptions.delete(this.destination);
     this.#ready.reject(error ?? new BridgeError("closed", "It was unsubscribed."));

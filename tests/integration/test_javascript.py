@@ -24,7 +24,7 @@ from twbridge import __version__
 ROOT = Path(__file__).parent.parent.parent
 CLIENT = ROOT / "clients" / "js"
 MODULE = CLIENT / "twbridge.js"
-MOST_BYTES = 6_000
+MOST_BYTES = 6 * 1024
 SECONDS = 120.0
 
 

@@ -349,6 +349,20 @@ test("one that the server ends has ended, after what it had sent", async () => {
   socket.accept();
 });
 
+test("what is to be acknowledged is back in the queue when the server ends it", async () => {
+  const { bridge, socket } = ready();
+  const subscription = bridge.subscribe(WORK, { ack: "client" });
+  socket.accept();
+  socket.deliver(WORK, 1, { delivery_tag: 1 });
+  socket.say({ op: "unsubscribed", destination: WORK, reason: "The queue was deleted." });
+  await assert.rejects(
+    async () => {
+      for await (const _ of subscription) assert.fail("it is somebody else's");
+    },
+    { code: "ended" },
+  );
+});
+
 // -- callbacks that take their time, or fail
 
 test("a callback's promise is waited for", async () => {
