@@ -12,12 +12,18 @@ from msgspec import Struct
 
 from twbridge.destinations import Destination
 from twbridge.errors import TwbridgeError
+from twbridge.link.topology import Queue
 from twbridge.starts import Start
 
 __all__ = [
     "Ack",
     "AckMode",
+    "Acknowledged",
     "Command",
+    "Connect",
+    "Connected",
+    "Disconnect",
+    "Disconnected",
     "Drain",
     "Dropped",
     "Event",
@@ -62,6 +68,9 @@ class Subscribe(Struct):
 
     ``prefetch``: how many messages of a queue may be unacknowledged, or how many of a stream are
     read ahead. ``start``: where a stream is read from. None: what suits the destination's kind.
+
+    ``name`` tells several subscriptions to one destination apart; ``encoder`` is used in place of
+    the codec's; ``queue`` is declared for it, and bound to a live destination.
     """
 
     id: Id
@@ -71,20 +80,26 @@ class Subscribe(Struct):
     prefetch: int | None = None
     start: Start | None = None
     overflow: Overflow | None = None
+    name: str | None = None
+    encoder: Any = None
+    queue: Queue | None = None
 
 
 class Unsubscribe(Struct):
-    """Deliver it no longer."""
+    """Deliver it no longer. With ``delete``, the queue of a durable subscription goes too."""
 
     id: Id
     destination: Destination
+    name: str | None = None
+    delete: bool = False
 
 
 class Publish(Struct):
     """Publish ``body``; answered when the broker has taken responsibility for it.
 
     ``properties`` are those of AMQP, headers included (``wire.Properties``). ``mandatory`` None:
-    what the kind of destination makes sensible, true for a queue.
+    what the kind of destination makes sensible, true for a queue. ``declare`` is a queue that is
+    declared before the first publish to it.
     """
 
     id: Id
@@ -92,6 +107,7 @@ class Publish(Struct):
     body: bytes
     properties: dict[str, Any]
     mandatory: bool | None = None
+    declare: Queue | None = None
 
 
 class Ack(Struct):
@@ -101,6 +117,7 @@ class Ack(Struct):
     destination: Destination
     delivery_tag: int
     multiple: bool = False
+    name: str | None = None
 
 
 class Nack(Struct):
@@ -111,6 +128,22 @@ class Nack(Struct):
     delivery_tag: int
     requeue: bool = True
     multiple: bool = False
+    name: str | None = None
+
+
+class Connect(Struct):
+    """Log in; answered with :class:`Connected`, or refused."""
+
+    id: Id
+    user: str | None
+    password: str | None
+    vhost: str | None
+
+
+class Disconnect(Struct):
+    """Say when all publishes are settled: the client leaves then."""
+
+    id: Id
 
 
 class Ping(Struct):
@@ -126,7 +159,9 @@ class Invalid(Struct):
     error: TwbridgeError
 
 
-Command: TypeAlias = Subscribe | Unsubscribe | Publish | Ack | Nack | Ping | Invalid
+Command: TypeAlias = (
+    Subscribe | Unsubscribe | Publish | Ack | Nack | Connect | Disconnect | Ping | Invalid
+)
 
 
 # -- events
@@ -146,6 +181,7 @@ class Subscribed(Struct):
 
     id: Id
     destination: Destination
+    name: str | None = None
 
 
 class Unsubscribed(Struct):
@@ -154,6 +190,7 @@ class Unsubscribed(Struct):
     id: Id
     destination: Destination
     reason: str | None = None
+    name: str | None = None
 
 
 class Published(Struct):
@@ -187,6 +224,7 @@ class Gap(Struct):
     destination: Destination
     first: int | None = None
     resumed: int | None = None
+    name: str | None = None
 
 
 class Dropped(Struct):
@@ -194,6 +232,26 @@ class Dropped(Struct):
 
     destination: Destination
     count: int
+    name: str | None = None
+
+
+class Acknowledged(Struct):
+    """An :class:`Ack` or :class:`Nack` was carried out."""
+
+    id: Id
+
+
+class Connected(Struct):
+    """The client is who it says."""
+
+    id: Id
+    user: str | None
+
+
+class Disconnected(Struct):
+    """Everything is settled; the connection ends."""
+
+    id: Id
 
 
 class Drain(Struct):
@@ -217,6 +275,9 @@ Event: TypeAlias = (
     | LinkChanged
     | Gap
     | Dropped
+    | Acknowledged
+    | Connected
+    | Disconnected
     | Drain
     | Pong
 )
