@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
+
 from tests.client.scripted import CoreCase
 from twbridge.client.errors import NotConnected
 from twbridge.client.ports import Input, Limits, State
@@ -346,9 +348,11 @@ class ClosingTests(CoreCase):
     def test_a_hook_may_close_it_at_any_state(self) -> None:
         for state in ("connecting", "greeting", "open", "waiting"):
             self.setUp()
-            closings = []
+            closings: list[Deferred[None]] = []
 
-            def close(now: State, wanted: str = state) -> None:
+            def close(
+                now: State, wanted: str = state, closings: list[Deferred[None]] = closings
+            ) -> None:
                 if now == wanted:
                     closings.append(self.core.close())
 

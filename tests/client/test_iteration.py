@@ -63,6 +63,7 @@ class LoopTests(IterationCase):
         async def loop() -> Any:
             async for message in self.messages():
                 return message.body
+            return None
 
         done = Deferred.fromCoroutine(loop())
         self.agree()

@@ -203,9 +203,7 @@ class LimitTests(CoreCase):
     def test_one_that_the_bridge_would_not_take_is_refused_at_once(self) -> None:
         with self.assertRaises(TooLarge) as caught:
             self.publish("p1", "x" * 500)
-        self.assertRegex(
-            str(caught.exception), r"^The message takes 5\d\d bytes, 500 are the limit"
-        )
+        self.assertRegex(str(caught.exception), r"^The message takes 5\d\d bytes, 500 are")
 
 
 class EndTests(CoreCase):

@@ -225,7 +225,10 @@ class WebSocketConnector:
         self.reactor = reactor
         self.token = token
         self.endpoint = _endpoint(reactor, address, tls, limits.connect_seconds)
-        self.factory = _Factory(reactor, address, client, limits, compress)
+        try:
+            self.factory = _Factory(reactor, address, client, limits, compress)
+        except ValueError as error:
+            raise SettingsError(f"{address} can't be connected to: {error}.") from None
 
     def connect(self, attempt: Attempt, /) -> _Connection:
         """Begin to connect."""
