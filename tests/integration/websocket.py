@@ -215,6 +215,9 @@ class Client:
         self.welcome: dict[str, Any] = {}
         self.messages: Inbox[dict[str, Any]] = Inbox()
         self.frames: Inbox[dict[str, Any]] = Inbox()
+        #: What takes messages, and what takes frames that are no answers; may be replaced.
+        self.on_message: Callable[[dict[str, Any]], None] = self.messages.put
+        self.on_frame: Callable[[dict[str, Any]], None] = self.frames.put
         self._answers: Inbox[dict[str, Any]] = Inbox()
         self._asked: set[str] = set()
         self._numbers = count(1)
@@ -294,9 +297,9 @@ class Client:
         if frame.get("id") in self._asked:
             self._answers.put(frame)
         elif frame["op"] == "message":
-            self.messages.put(frame)
+            self.on_message(frame)
         else:
-            self.frames.put(frame)
+            self.on_frame(frame)
 
     def _ended(self, error: Exception) -> None:
         self.messages.end(error)
