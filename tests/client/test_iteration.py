@@ -153,6 +153,16 @@ class AckTests(IterationCase):
         self.next(messages)
         self.assertEqual(self.acked(), [])
 
+    def test_what_waits_comes_again_from_its_queue_when_the_connection_is_lost(self) -> None:
+        messages = self.begun(ack="client")
+        self.deliver(1, 2)
+        self.next(messages)
+        self.reopen()
+        self.agree()
+        self.deliver(3)
+        self.assertEqual(self.successResultOf(self.next(messages)).body, 3)
+        self.assertEqual(self.acked(), [])
+
 
 class BufferTests(IterationCase):
     """A loop that is slower than the bridge."""

@@ -217,7 +217,7 @@ class RefusalTests(SocketCase):
         await self.works(client)
         bridge.connections[0].say("message", destination="/topic/a", body="x" * 1_000)
         reason = await self.reason_of(client)
-        self.assertIn("1009", str(reason))
+        self.assertRegex(str(reason), r"^The connection was closed \(1009: [a-z]")
         self.assertEqual(reason.closed, 0)
 
     async def reason_of(self, client: Client) -> Any:
@@ -231,7 +231,7 @@ class RefusalTests(SocketCase):
         await self.works(client)
         bridge.connections[0].say("message", destination="/topic/a", body="x" * 10_000_000)
         reason = await self.reason_of(client)
-        self.assertRegex(str(reason), "10(09|07|06|02)|without a word|lost")
+        self.assertIn("1009", str(reason))
 
     async def test_a_bridge_that_does_not_close_is_left(self) -> None:
         bridge = self.bridge()

@@ -47,11 +47,23 @@ class SubscribingTests(CoreCase):
 
     def test_a_refusal_is_the_error_with_its_code(self) -> None:
         self.open()
-        for code in ("forbidden", "not_ready", "too_many"):
+        for code in ("forbidden", "conflict", "too_many"):
             subscription, told, started = self.subscribe()
             self.refuse(code)
             self.assertEqual(self.failureResultOf(started).value.code, code)
             self.assertEqual((subscription.over, told), (True, []))
+
+    def test_a_refusal_that_passes_is_asked_again(self) -> None:
+        self.open()
+        _, _, started = self.subscribe()
+        self.refuse("not_ready")
+        self.clock.advance(1.0)
+        self.refuse("timeout")
+        self.assertNoResult(started)
+        self.socket.say("link", state="down")
+        self.socket.say("link", state="up")
+        self.agree()
+        self.successResultOf(started)
 
     def test_there_is_one_to_a_destination(self) -> None:
         self.subscribe()

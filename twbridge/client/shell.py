@@ -135,7 +135,8 @@ class _Protocol(WebSocketClientProtocol):
     def _why(self, reason: Failure) -> NotConnected:
         if self.failedByMe:
             # Its close code is but the answer to ours.
-            said = self.localCloseReason or "the bridge broke the protocol"
+            # Bytes, whatever its annotation says.
+            said = (self.localCloseReason or b"").decode(errors="replace")
             return NotConnected(f"The connection was closed ({self.localCloseCode}: {said}).")
         code = self.remoteCloseCode
         if code is not None:
