@@ -7,8 +7,10 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from twbridge.commands import Dropped, Event, Gap
 from twbridge.destinations import Destination
 from twbridge.errors import TwbridgeError
+from twbridge.flow import Budget
 from twbridge.link.topology import Exchange, Queue
 from twbridge.wire import Delivery, encode_properties
 
@@ -322,3 +324,53 @@ class FakeSubscriber:
 
     def interrupted(self, destination: Destination) -> None:
         self.gaps.append(destination)
+
+
+class FakeOutlet:
+    """A session, as its subscriptions see it. ``heard`` is what its client gets, in order.
+
+    Its socket takes ``room`` sends, then no more until the test says so.
+    """
+
+    def __init__(self, encoder: Any = None, budget: int = 1000) -> None:
+        self.encoder: Any = encoder or PlainEncoder()
+        self.budget = Budget(budget)
+        self.room = 1 << 30
+        #: Frames as bytes, events as they are.
+        self.heard: list[Any] = []
+        self.over: list[tuple[Destination, TwbridgeError]] = []
+        #: Called within each send, as an overflow is.
+        self.on_send: Callable[[], object] = lambda: None
+
+    @property
+    def takes_data(self) -> bool:
+        return self.room > 0
+
+    def send(self, data: bytes) -> None:
+        self.room -= 1
+        self.heard.append(data)
+        self.on_send()
+
+    def tell(self, event: Event) -> None:
+        self.heard.append(event)
+
+    def ended(self, destination: Destination, error: TwbridgeError) -> None:
+        self.over.append((destination, error))
+
+    def interrupted(self, destination: Destination) -> None:
+        self.heard.append(Gap(destination))
+
+    @property
+    def frames(self) -> list[bytes]:
+        """The messages alone."""
+        return [each for each in self.heard if isinstance(each, bytes)]
+
+    @property
+    def gaps(self) -> list[tuple[int | None, int | None]]:
+        """The gaps that it was told of."""
+        return [(each.first, each.resumed) for each in self.heard if isinstance(each, Gap)]
+
+    @property
+    def dropped(self) -> int:
+        """How many messages it was told were dropped."""
+        return sum(each.count for each in self.heard if isinstance(each, Dropped))

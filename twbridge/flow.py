@@ -124,12 +124,13 @@ class Lane:
         budget: the bytes that may wait, shared with the session's other lanes.
     """
 
-    __slots__ = ("_budget", "_count", "_frames", "_latest", "dropped")
+    __slots__ = ("_budget", "_count", "_frames", "_latest", "_size", "dropped")
 
     def __init__(self, latest: bool, budget: Budget) -> None:
         self._latest = latest
         self._budget = budget
         self._count = 0
+        self._size = 0
         self._frames: OrderedDict[str | int, bytes] = OrderedDict()
         #: How many were dropped since this was last reset by the owner, who tells the client.
         self.dropped = 0
@@ -145,30 +146,45 @@ class Lane:
         else:
             self._count += 1
             name = self._count
-        while self._frames and self._budget.left < len(frame):
-            self._drop(next(iter(self._frames)))
-        if self._budget.left < len(frame):
-            self.dropped += 1  # other lanes hold all there is
+        if self._budget.left + self._size < len(frame):
+            self.dropped += 1  # other lanes hold all there is, or it is too large for any
             return
-        self._budget.left -= len(frame)
+        while self._budget.left < len(frame):
+            self._drop(next(iter(self._frames)))
+        self._take(len(frame))
         self._frames[name] = frame
 
     def pop(self) -> bytes:
         """The frame that waits longest."""
         _, frame = self._frames.popitem(last=False)
-        self._budget.left += len(frame)
+        self._take(-len(frame))
         return frame
+
+    def drop_all(self) -> int:
+        """Drop everything; return how much that is."""
+        count = len(self._frames)
+        self.dropped += count
+        self._let_go()
+        return count
 
     def clear(self) -> None:
         """Let everything go, uncounted: the subscription is over."""
-        self._budget.left += sum(map(len, self._frames.values()))
+        self.dropped = 0
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._take(-self._size)
         self._frames.clear()
 
     def _drop(self, name: str | int) -> None:
         frame = self._frames.pop(name, None)
         if frame is not None:
-            self._budget.left += len(frame)
+            self._take(-len(frame))
             self.dropped += 1
+
+    def _take(self, size: int) -> None:
+        self._size += size
+        self._budget.left -= size
 
 
 class Drops:

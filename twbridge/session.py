@@ -413,9 +413,16 @@ class Session:
     # -- the socket
 
     def _write(self) -> None:
-        for subscription in list(self._subscriptions.values()):
-            if not isinstance(subscription, Destination | Deferred):
-                subscription.writable()
+        for destination, subscription in list(self._subscriptions.items()):
+            if isinstance(subscription, Destination | Deferred):
+                continue
+            if not self.takes_data:
+                return
+            if self._subscriptions.get(destination) is not subscription:
+                continue
+            # Whoever has had a turn goes behind the others.
+            self._subscriptions[destination] = self._subscriptions.pop(destination)
+            subscription.writable()
 
     def _answered(self) -> None:
         self._pending -= 1

@@ -53,7 +53,8 @@ class Bridge:
     """One instance.
 
     Args:
-        options: of ``twistd -n twbridge``; without a ``--listen`` among them it gets one.
+        options: of ``twistd -n twbridge``; without a ``--listen`` among them it gets one, unless
+            the settings file has a ``[[listen]]`` (at ``port``).
         toml: the settings file; none where it is empty.
         environment: more variables.
         interface: what it listens on, where the options do not say.
@@ -73,7 +74,7 @@ class Bridge:
         self.process: subprocess.Popen[bytes] | None = None
         self._reaper: subprocess.Popen[bytes] | None = None
         self._options = list(options)
-        if "--listen" not in options:
+        if "--listen" not in options and "[[listen]]" not in toml:
             self._options += ["--listen", f"tcp:{self.port}:interface={interface}"]
         if toml:
             (self.folder / "bridge.toml").write_text(toml)

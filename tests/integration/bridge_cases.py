@@ -163,6 +163,11 @@ class EmbeddedNode:
         assert printed is not None, bridge.log
         self._address = printed[1]
 
+    @property
+    def port(self) -> int:
+        """Where it speaks AMQP on 127.0.0.1."""
+        return int(self._address.rpartition(":")[2])
+
     def url(self, vhost: str = "%2F", query: str = "", user: str = SECRET) -> str:
         """An AMQP URL of it."""
         suffix = f"?{query}" if query else ""

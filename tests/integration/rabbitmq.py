@@ -199,9 +199,10 @@ class Node:
 
     def sync(self) -> None:
         """Bring what was declared to the disk: RabbitMQ answers a declare before it is there,
-        and a node that is killed within seconds may come back without the queue.
+        and a node that is killed within seconds may come back without the queue, or with a stream
+        that never comes up.
         """
-        self.ctl("eval", "mnesia:sync_log().")
+        self.ctl("eval", "mnesia:sync_log(), [dets:sync(Table) || Table <- dets:all()].")
 
     def stop(self) -> None:
         """SIGTERM, and wait until it has shut down in order (2 to 3 s)."""

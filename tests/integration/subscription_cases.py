@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from itertools import count
 from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectError
 
 from tests.integration import witness
 from tests.integration.bridge import Bridge
 from tests.integration.bridge_cases import BridgeCase
-from tests.integration.cases import outcomes
+from tests.integration.cases import outcomes, pause
 from tests.integration.rabbitmq import in_thread
-from tests.integration.websocket import Client
+from tests.integration.websocket import Client, Silence
 from twbridge.amqp import Link
+from twbridge.errors import TwbridgeError
 
 MEGABYTE = 1024 * 1024
 AT_ONCE = 500
+TEXT = {"content_type": "text/plain"}
 
 
 class SubscriptionCase(BridgeCase):
@@ -80,3 +86,123 @@ class SubscriptionCase(BridgeCase):
         client.acknowledge(message, op, **fields)
         await client.lives()
         self.assertEqual(client.unread, 0, "an ack was answered")
+
+
+class StreamCase(SubscriptionCase):
+    """Readers of streams."""
+
+    async def reader(self, stream: str, start: str | None = None, **fields: Any) -> Client:
+        """A client that reads from somewhere."""
+        if start is not None:
+            fields["from"] = start
+        return await self.consumer(f"/stream/{stream}", **fields)
+
+    async def reads(self, client: Client, numbers: range) -> None:
+        """The next messages are those numbers, each its own offset."""
+        got = [await client.message() for _ in numbers]
+        wanted = [(number, str(number)) for number in numbers]
+        self.assertEqual([(each["offset"], each["body"]) for each in got], wanted)
+
+    async def nothing_more(self, client: Client) -> None:
+        """No message has come, nor anything else that was not asked for."""
+        await client.lives()
+        self.assertEqual(client.messages.items + client.frames.items, [])
+
+
+class Steady:
+    """Publishes numbers to a queue or stream, one after the other, and knows which were confirmed.
+
+    What failed is not repeated: each number is published once.
+    """
+
+    def __init__(self, link: Link, queue: str) -> None:
+        self.confirmed: list[int] = []
+        self.unsettled: list[int] = []
+        self._link = link
+        self._queue = queue
+        self._running = True
+        self._over = Deferred.fromCoroutine(self._run())
+
+    async def _run(self) -> None:
+        for number in count():
+            if not self._running:
+                return
+            try:
+                await self._link.publish("", self._queue, b"%d" % number, TEXT, mandatory=True)
+                self.confirmed.append(number)
+            except TwbridgeError:
+                self.unsettled.append(number)
+            await pause(0.002)
+
+    def stop(self) -> Deferred[None]:
+        """Fires when the last one has its answer."""
+        self._running = False
+        return self._over
+
+
+class Returning:
+    """A client with one subscription that comes back whenever it is cut off.
+
+    Args:
+        url: of the bridge.
+        destination: to subscribe to.
+        fields: of ``subscribe``.
+    """
+
+    def __init__(self, url: str, destination: str, **fields: Any) -> None:
+        self.got: list[dict[str, Any]] = []
+        self.told: list[dict[str, Any]] = []
+        self.sessions = 0
+        self.client: Client | None = None
+        self._url = url
+        self._destination = destination
+        self._fields = fields
+        self._running = True
+        self._over = Deferred.fromCoroutine(self._run())
+
+    def begin(self) -> dict[str, Any]:
+        """The fields of its next subscription."""
+        return self._fields
+
+    def message(self, frame: dict[str, Any]) -> None:
+        """A message came."""
+        self.got.append(frame)
+
+    @property
+    def numbers(self) -> list[int]:
+        """What came, if it is of a :class:`Steady`."""
+        return [int(frame["body"]) for frame in self.got]
+
+    def stop(self) -> Deferred[None]:
+        """Go away for good."""
+        self._running = False
+        if self.client is not None:
+            self.client.socket.abort()
+        return self._over
+
+    async def _run(self) -> None:
+        while self._running:
+            try:
+                await self._session()
+            except (ConnectError, Silence):
+                await pause(0.02)
+            self.client = None
+
+    async def _session(self) -> None:
+        client = self.client = await Client.connect(self._url)
+        client.on_message, client.on_frame = self.message, self.told.append
+        answer = await client.ask("subscribe", destination=self._destination, **self.begin())
+        if answer["op"] == "subscribed" and self._running:
+            self.sessions += 1
+            await client.socket.closed(1000.0)
+        else:
+            client.socket.abort()
+            await client.socket.closed()
+
+
+class Resuming(Returning):
+    """Reads a stream, and goes on where it was."""
+
+    def begin(self) -> dict[str, Any]:
+        start = f"offset={self.got[-1]['offset'] + 1}" if self.got else "first"
+        return {"from": start, **self._fields}

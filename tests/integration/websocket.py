@@ -215,8 +215,11 @@ class Client:
         self.welcome: dict[str, Any] = {}
         self.messages: Inbox[dict[str, Any]] = Inbox()
         self.frames: Inbox[dict[str, Any]] = Inbox()
+        #: What takes messages, and what takes frames that are no answers; may be replaced.
+        self.on_message: Callable[[dict[str, Any]], None] = self.messages.put
+        self.on_frame: Callable[[dict[str, Any]], None] = self.frames.put
         self._answers: Inbox[dict[str, Any]] = Inbox()
-        self._asked: set[str] = set()
+        self._asked: set[object] = set()
         self._numbers = count(1)
         socket.on_message = self._received
         socket.on_close = self._ended
@@ -231,14 +234,14 @@ class Client:
         client.welcome = await client.frame("welcome")
         return client
 
-    def send(self, op: str, **fields: Any) -> str:
+    def send(self, op: str, **fields: Any) -> Any:
         """Send a request and give its id; :meth:`answer` waits for what comes back."""
         identity = fields.setdefault("id", f"r{next(self._numbers)}")
         self._asked.add(identity)
         self.socket.send(json.dumps({"op": op, **fields}, ensure_ascii=False))
         return identity
 
-    async def answer(self, identity: str, seconds: float = SECONDS) -> dict[str, Any]:
+    async def answer(self, identity: object, seconds: float = SECONDS) -> dict[str, Any]:
         """The frame that repeats the id."""
         frame = await self._answers.take(lambda frame: frame["id"] == identity, seconds)
         self._asked.discard(identity)
@@ -274,7 +277,7 @@ class Client:
         """The bodies of the next messages."""
         return [(await self.message(seconds))["body"] for _ in range(number)]
 
-    def acknowledge(self, message: dict[str, Any], op: str = "ack", **fields: Any) -> str:
+    def acknowledge(self, message: dict[str, Any], op: str = "ack", **fields: Any) -> Any:
         """Send ``ack`` or ``nack`` for a message; gives the id of the request."""
         tag = message["delivery_tag"]
         return self.send(op, destination=message["destination"], delivery_tag=tag, **fields)
@@ -294,9 +297,9 @@ class Client:
         if frame.get("id") in self._asked:
             self._answers.put(frame)
         elif frame["op"] == "message":
-            self.messages.put(frame)
+            self.on_message(frame)
         else:
-            self.frames.put(frame)
+            self.on_frame(frame)
 
     def _ended(self, error: Exception) -> None:
         self.messages.end(error)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket as sockets
+
+from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
 
 from tests.event_stream import Event, EventReader
@@ -192,9 +195,13 @@ class RefusalTests(EventsCase):
         self.status(f"{TOPIC}&client=me", 400, "bad_frame")
 
     def test_other_methods_are_405(self) -> None:
-        for method in ("POST", "HEAD", "PUT"):
+        for method in ("POST", "PUT"):
             found = self.refused(request(method, TOPIC), 405, "bad_frame")
             self.assertEqual(found.fields["allow"], "GET, OPTIONS")
+
+    def test_an_answer_to_head_has_no_body(self) -> None:
+        answer = Answer(self.send(request("HEAD", TOPIC)).take(), bodiless=True)
+        self.assertEqual((answer.status, answer.rest), (405, b""))
 
     def test_without_rules_only_this_machine_may(self) -> None:
         data = request("GET", TOPIC)
@@ -363,3 +370,36 @@ class EndTests(EventsCase):
             self.clock.advance(1)
         self.clock.advance(0)
         self.successResultOf(done)
+
+
+class Handle:
+    """A socket's handle that remembers its options."""
+
+    def __init__(self) -> None:
+        self.options: dict[tuple[int, int], int] = {}
+
+    def setsockopt(self, level: int, name: int, value: int) -> None:
+        self.options[level, name] = value
+
+
+class HandledSocket(FakeSocket):
+    """A socket with a handle."""
+
+    def getHandle(self) -> Handle:
+        if not hasattr(self, "handle"):
+            self.handle = Handle()
+        return self.handle
+
+
+class SilentPeerTests(EventsCase):
+    """Readers whose machine is gone."""
+
+    def test_the_kernel_ends_them_as_soon_as_a_websocket_would_be(self) -> None:
+        peer = IPv4Address("TCP", "127.0.0.1", 50_000)
+        socket = HandledSocket(self.clock, peer)
+        socket.protocol = self.front.buildProtocol(peer)
+        socket.protocol.makeConnection(socket)
+        self.sockets.append(socket)
+        socket.deliver(request("GET", TOPIC))
+        option = (sockets.IPPROTO_TCP, sockets.TCP_USER_TIMEOUT)
+        self.assertEqual(socket.getHandle().options, {option: 45_000})

@@ -212,6 +212,8 @@ def pub(destination: str, **options: Any) -> None:
         raise click.UsageError("BODY, --file and --lines exclude each other.")
     if lines and options["identity"] is not None:
         raise click.UsageError("--lines publishes many messages, --id names one.")
+    if as_json:
+        options["properties"] = {"content_type": "application/json"} | options["properties"]
     from twbridge.cli import publishing
     from twbridge.cli.talk import run
 
@@ -233,16 +235,17 @@ def pub(destination: str, **options: Any) -> None:
 
 
 def value_of(data: bytes, *, as_json: bool, as_text: bool) -> Any:
-    """The body that bytes are meant to be.
+    """The body that bytes are meant to be; JSON stays as it was written.
 
     Raises:
         ValueError: they are not JSON, or not text.
     """
     if as_json:
         try:
-            return json.loads(data)
+            json.loads(data)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"The body is not JSON: {error}.") from None
+        return data
     try:
         return data.decode()
     except UnicodeDecodeError:

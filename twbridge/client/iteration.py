@@ -34,6 +34,9 @@ class _Inbox:
         self._on_ended = hooks.on_ended
         hooks = SubscriptionHooks(hooks.on_gap, hooks.on_dropped, self._ended)
         self.subscription = Subscription(table, destination, options, self._put, hooks)
+        if options.ack == "client":
+            # They are back in their queue, and come again.
+            self.subscription.on_lost = self.messages.clear
 
     def _put(self, message: Message) -> None:
         self.messages.append(message)

@@ -133,13 +133,15 @@ class _Protocol(WebSocketClientProtocol):
         self._attempt.lost(self._why(reason))
 
     def _why(self, reason: Failure) -> NotConnected:
+        if self.failedByMe:
+            # Its close code is but the answer to ours.
+            # Bytes, whatever its annotation says.
+            said = (self.localCloseReason or b"").decode(errors="replace")
+            return NotConnected(f"The connection was closed ({self.localCloseCode}: {said}).")
         code = self.remoteCloseCode
         if code is not None:
             said = f": {self.remoteCloseReason}" if self.remoteCloseReason else ""
             return NotConnected(f"The bridge closed the connection ({code}{said}).", closed=code)
-        if self.localCloseCode is not None and self.failedByMe:
-            said = self.localCloseReason or "the bridge broke the protocol"
-            return NotConnected(f"The connection was closed ({self.localCloseCode}: {said}).")
         said = self.wasNotCleanReason or ""
         refused = _STATUS.search(said)
         if refused is not None:
@@ -225,7 +227,10 @@ class WebSocketConnector:
         self.reactor = reactor
         self.token = token
         self.endpoint = _endpoint(reactor, address, tls, limits.connect_seconds)
-        self.factory = _Factory(reactor, address, client, limits, compress)
+        try:
+            self.factory = _Factory(reactor, address, client, limits, compress)
+        except ValueError as error:
+            raise SettingsError(f"{address} can't be connected to: {error}.") from None
 
     def connect(self, attempt: Attempt, /) -> _Connection:
         """Begin to connect."""

@@ -103,6 +103,8 @@ class Subscription:
         self.resume_at: int | None = None
         self.refusals = 0
         self.retry: IDelayedCall | None = None
+        #: Told that the connection is gone, and with it what was not acknowledged.
+        self.on_lost: Callable[[], object] = lambda: None
         #: The number of its last request: a message of another has a meaningless delivery tag.
         self.asked = 0
         #: The bridge has accepted or refused it once.
@@ -129,6 +131,12 @@ class Subscription:
         if self.kind == "stream":
             return self.resume_at is not None or self.options.start not in _MOVING
         return self.kind not in ("topic", "exchange")
+
+    def cancel_retry(self) -> None:
+        """Ask no more for what was refused."""
+        if self.retry is not None:
+            self.retry.cancel()
+            self.retry = None
 
     def unsubscribe(self) -> Deferred[None]:
         """End it. No message comes any more; fires when the bridge knows.

@@ -26,8 +26,8 @@ __all__ = ["Port", "Subscriptions"]
 
 _log = Logger()
 
-#: Refusals that pass by themselves: a subscription that stood once is asked for again.
-_PASSING = frozenset({"not_ready", "timeout", "unknown", "internal"})
+#: Refusals that pass by themselves: what was refused is asked for again.
+_PASSING = frozenset({"not_ready", "timeout", "unknown", "internal", "rate_limited"})
 
 
 class Port(Protocol):
@@ -154,16 +154,20 @@ class Subscriptions:
         for subscription in self._all.values():
             if subscription.phase is not Phase.PAUSED:
                 subscription.phase = Phase.AWAY
-            _cancel(subscription)
+            subscription.cancel_retry()
+            subscription.on_lost()
         for waiting in leaving.values():
             for left in waiting:
                 left.callback(None)
 
     def link_up(self) -> None:
-        """The broker was away, and live subscriptions were without it."""
+        """The broker was away, and live subscriptions were without it; others waited for it."""
         for subscription in list(self._all.values()):
             if subscription.active and subscription.kind in ("topic", "exchange"):
                 self._gap(subscription, Gap())
+            elif subscription.retry is not None:
+                subscription.cancel_retry()
+                self._ask(subscription)
 
     def end(self, error: TwbridgeError | None) -> None:
         """No connection will come any more."""
@@ -227,7 +231,7 @@ class Subscriptions:
             self._gap(subscription, Gap())
 
     def _refused(self, subscription: Subscription, error: TwbridgeError) -> None:
-        if subscription.stood and error.code in _PASSING:
+        if error.code in _PASSING:
             subscription.phase = Phase.AWAY
             subscription.refusals += 1
             subscription.retry = self._port.later(
@@ -251,7 +255,7 @@ class Subscriptions:
         if self._all.get(subscription.destination) is subscription:
             del self._all[subscription.destination]
         subscription.phase, subscription.error = Phase.OVER, error
-        _cancel(subscription)
+        subscription.cancel_retry()
         if subscription.stood:
             self._tell("ended", subscription.hooks.on_ended, subscription, error)
         else:
@@ -294,9 +298,3 @@ class Subscriptions:
                     requeue=requeue,
                 )
             )
-
-
-def _cancel(subscription: Subscription) -> None:
-    if subscription.retry is not None:
-        subscription.retry.cancel()
-        subscription.retry = None

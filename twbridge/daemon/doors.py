@@ -175,9 +175,14 @@ def chat_stream(settings: Settings) -> str:
     """The destination of the stream that keeps what the chat page shows; empty: there is none."""
     chat = parse(settings.route[0].subscribe)
     for stream in settings.stream:
-        if chat in map(parse, stream.bindings):
+        if chat.live and any(_is_same(chat, parse(text)) for text in stream.bindings):
             return str(Destination("stream", stream.name))
     return ""
+
+
+def _is_same(one: Destination, other: Destination) -> bool:
+    """Whether both are the same binding, ``/topic/a`` and ``/exchange/amq.topic/a`` for example."""
+    return (one.exchange, one.key) == (other.exchange, other.key)
 
 
 @implementer(IProtocolNegotiationFactory)

@@ -156,9 +156,9 @@ class Consumer:
         """Fires when everything has been delivered that the broker had, up to the prefetch.
 
         It is an answer of the broker that comes behind the deliveries. Fails with
-        ConnectionClosed while the link is down, or with what ended the consumer.
+        ConnectionClosed while it does not consume, or with what ended the consumer.
         """
-        if self._channel is None:
+        if self._channel is None or not self._channel.consumers:
             return fail(self.ended or ConnectionClosed(0, "the link is down"))
         answer: Deferred[Any] = self._channel.basic_qos(prefetch_count=self._prefetch)
         return answer.addCallback(lambda _: None)
@@ -219,6 +219,7 @@ class Consumer:
             await channel.close()
             return
         self._channel = channel
+        self._tags_before = self._last_tag
         channel.on_closed = self._closed
         channel.on_cancel = self._cancelled
         if not self._no_ack:
@@ -239,7 +240,6 @@ class Consumer:
             if not ok:
                 raise failure.value  # type: ignore[attr-defined]
         tag = f"twbridge-{next(_tags)}"
-        self._tags_before = self._last_tag
         channel.consumers[tag] = self._on_delivery if self._no_ack else self._deliver
         self._started = True
         await channel.basic_consume(

@@ -48,7 +48,7 @@ class Subscriber(Member, Protocol):
 class Group:
     """The subscribers of one destination, as it was written, with one encoder."""
 
-    __slots__ = ("_takes", "destination", "encode", "frames", "keys", "members", "sends")
+    __slots__ = ("_takers", "_takes", "destination", "encode", "frames", "keys", "members", "sends")
 
     def __init__(self, destination: Destination, encoder: Encoder) -> None:
         self.destination = destination
@@ -60,22 +60,28 @@ class Group:
         #: Where a frame goes; made anew on the first delivery after a change of the members.
         self.sends: list[Callable[[bytes], None]] | None = None
         self._takes: list[Take] = []
+        self._takers = 0
 
     def join(self, member: Member) -> None:
         """Let it take part, from the next frame on."""
         self.flush()
-        self.members[member] = None
-        self._changed()
+        if member not in self.members:
+            self.members[member] = None
+            self._changed(member, 1)
 
     def leave(self, member: Member) -> None:
         """End its part; it gets what there is."""
         self.flush()
-        del self.members[member]
-        self._changed()
+        # What it got may have been its end.
+        if member in self.members:
+            del self.members[member]
+            self._changed(member, -1)
 
-    def _changed(self) -> None:
+    def _changed(self, member: Member, by: int) -> None:
         self.sends = None
-        self.keys = [] if any(member.take is not None for member in self.members) else None
+        if member.take is not None:
+            self._takers += by
+        self.keys = [] if self._takers else None
 
     def flush(self) -> None:
         """Send what there is to all members."""

@@ -131,7 +131,7 @@ class BridgeFactory(WebSocketServerFactory):
         )
 
     def admit(self, head: Head, client: Client, lease: Lease) -> BridgeProtocol:
-        """Builds the protocol for a socket that sent `head`; see ``front.IWebSocketSide``.
+        """Builds the protocol for a socket that sent `head`; see ``sides.ISocketSide``.
 
         Raises:
             Refusal: 400, 403, 404, 426 or 503.

@@ -6,11 +6,10 @@ of them bounds the head or its time the way a server on the open web must.
 
 ::
 
-    HEAD --- a WebSocket's head, or one for a path that takes sockets ---> (the side owns the
-      |                                        socket, this object is gone)
-      |----- one for a path that answers ---> CALL   its body bounded; then HEAD again
-      |----- another head ------------------> HTTP   one request, its body bounded
-      '----- refused, too late -------------> CLOSING   answered, closed at the deadline
+    HEAD --- of a WebSocket, for a path of `streams` ---> (another protocol has the socket now)
+      |----- for a path of `calls` ----> CALL      its body bounded, answered; then HEAD again
+      |----- another one --------------> HTTP      one request, its body bounded
+      '----- refused, too late --------> CLOSING   answered, closed at the deadline
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ class Front(Protocol):
         # What plain HTTP may still send.
         self._allowance = 0
         self._requests = 0
-        self._has_body = False
+        self._head: Head | None = None
         self._idle = False
         self._pending = b""
         self._reading = False
@@ -77,16 +76,20 @@ class Front(Protocol):
         assert self.transport is not None
         factory, peer = self.factory, self.transport.getPeer()
         self._address = getattr(peer, "host", "unix")
-        self._reader = HeadReader(factory.limits.handshake_bytes)
         self._lease = lease = factory.census.enter()
-        factory.waiting.add(self)
         if self._address != "unix" and not factory.proxies.trusts(self._address):
             lease.settle(self._address)
+        self._begin(factory.limits.handshake_seconds)
         if factory.census.overrun or lease.overrun:
             self._state = State.CLOSING
             self._abort()
-            return
-        self._set_deadline(factory.limits.handshake_seconds)
+
+    def _begin(self, seconds: float) -> None:
+        """Waits for a head."""
+        self._state = State.HEAD
+        self._reader = HeadReader(self.factory.limits.handshake_bytes)
+        self.factory.waiting.add(self)
+        self._set_deadline(seconds)
 
     def dataReceived(self, data: bytes) -> None:
         self._pending += data
@@ -127,15 +130,11 @@ class Front(Protocol):
             self._admit(*result)
 
     def _admit(self, head: Head, data: bytes) -> None:
-        """Decides whose socket this is.
-
-        Raises:
-            Refusal: nobody's.
-        """
+        """Decides whose socket this is, or raises Refusal."""
         assert self.transport is not None
         assert self._lease is not None
         factory = self.factory
-        self._has_body = head.has_body
+        self._head = head
         peer = getattr(self.transport.getPeer(), "host", "unix")
         client = factory.proxies.client(head, peer, secure=ISSLTransport.providedBy(self.transport))
         # Each request may be another client's, where a proxy keeps its connections.
@@ -146,6 +145,8 @@ class Front(Protocol):
             raise Refusal(503, "Too many connections from your address.", _AGAIN)
         side = factory.websocket if head.wants_websocket else factory.streams.get(head.path)
         call = factory.calls.get(head.path)
+        if factory.census.crowded and (side is not None or call is not None):
+            raise Refusal(503, "Too many connections, come back later.", _AGAIN)
         if side is not None:
             self._hand_over(side, head, client, data)
         elif call is not None:
@@ -155,8 +156,6 @@ class Front(Protocol):
 
     def _hand_over(self, side: ISocketSide, head: Head, client: Client, data: bytes) -> None:
         assert self._lease is not None
-        if self.factory.census.crowded:
-            raise Refusal(503, "Too many connections, come back later.", _AGAIN)
         if head.has_body:
             raise Refusal(400, "This request has no body.")
         protocol = side.admit(head, client, self._lease)
@@ -186,8 +185,6 @@ class Front(Protocol):
         self._forward(data)
 
     def _to_call(self, side: ICallSide, head: Head, client: Client, data: bytes) -> None:
-        if self.factory.census.crowded:
-            raise Refusal(503, "Too many connections, come back later.", _AGAIN)
         self._exchange = Exchange(
             side,
             head,
@@ -214,11 +211,8 @@ class Front(Protocol):
             return
         hint = ("Keep-Alive", f"timeout={limits.idle_seconds:.0f}")
         self.transport.write(answer.encode(hint))
-        self._state = State.HEAD
-        self._reader = HeadReader(limits.handshake_bytes)
-        factory.waiting.add(self)
+        self._begin(limits.idle_seconds)
         self._idle = True
-        self._set_deadline(limits.idle_seconds)
         self._pending = rest + self._pending
         if not self._reading:
             self._read_pending()
@@ -241,9 +235,12 @@ class Front(Protocol):
             status=refusal.status,
             sentence=refusal.sentence,
         )
-        self.transport.write(refusal.response())
+        head, answer = self._head, refusal.response()
+        if head is not None and head.method == "HEAD":
+            answer = answer[: answer.index(b"\r\n\r\n") + 4]
+        self.transport.write(answer)
         self.factory.waiting.add(self)
-        self._close(linger=self._has_body)
+        self._close(linger=head is not None and head.has_body)
 
     def _close(self, linger: bool = False) -> None:
         """Ends the connection when the answer is sent, at the deadline at the latest.

@@ -54,15 +54,26 @@ class Valve:
 
     def writable(self) -> None:
         """The socket takes data: tell what was dropped, and send what is left."""
-        if self._lane.dropped and self._outlet.takes_data:
-            count, self._lane.dropped = self._lane.dropped, 0
-            self._outlet.tell(Dropped(self._destination, count))
+        if self._outlet.takes_data:
+            self._tell_dropped()
         while self._lane and self._outlet.takes_data:
             self._outlet.send(self._lane.pop())
+
+    def skip(self) -> None:
+        """Drop what waits, and tell it: what comes next does not belong behind it."""
+        count = self._lane.drop_all()
+        if count:
+            self._drops.add(count)
+        self._tell_dropped()
 
     def close(self) -> None:
         """Let go of what waits."""
         self._lane.clear()
+
+    def _tell_dropped(self) -> None:
+        if self._lane.dropped:
+            count, self._lane.dropped = self._lane.dropped, 0
+            self._outlet.tell(Dropped(self._destination, count))
 
 
 class DroppingLive:
@@ -96,11 +107,12 @@ class DroppingLive:
 
     def end(self) -> None:
         """See ``ports.Subscription``."""
-        self._valve.close()
         if self._starting is not None and not self._starting.called:
             self._starting.cancel()
         else:
             self._hub.unsubscribe(self._destination, self)
+        # Who leaves in the midst of a read gets what there is.
+        self._valve.close()
 
     def ack(self, tag: int, multiple: bool) -> None:
         """There is nothing to acknowledge."""

@@ -291,8 +291,7 @@ class QueueSubscription:
         except Exception:
             # It can't be shown to anybody: with requeue it would come for ever.
             _log.failure("{delivery!r} can't be encoded", delivery=delivery)
-            if self._consumer is not None and not self._is_stream:
-                self._consumer.nack(tag, requeue=False)
+            self._throw_away(tag)
             return
         self._last_tag = tag
         if shown is not None:
@@ -302,6 +301,14 @@ class QueueSubscription:
         if not self._flushing:
             self._flushing = True
             self._reads.then(self._read_done)
+
+    def _throw_away(self, tag: int) -> None:
+        if self._consumer is None:
+            return
+        if self._is_stream:
+            self._consumer.ack(tag)
+        else:
+            self._consumer.nack(tag, requeue=False)
 
     def _forget_voided(self) -> None:
         """What a reconnect has requeued is not sent, as far as it waits here, nor held."""

@@ -2,12 +2,12 @@
 
 Sans-I/O. After a reconnect it reads on from the last message that it has, that one included: if it
 is still there and the same, nothing is missing. If a later one comes, retention has taken those
-between. If another one comes, or none at all, the stream was made anew. Holes in the offsets are
-no sign of anything: healthy streams have them.
+between. If another one comes, or the stream ends before it, it was made anew. Holes in the offsets
+are no sign of anything: healthy streams have them.
 
-Facts of RabbitMQ that it builds on (docs/streams.md): an offset past the end is taken for ``next``
-without a word; what there is comes, up to the prefetch, before the answer to the next synchronous
-method on the channel.
+Facts of RabbitMQ that it builds on (docs/streams.md): for an offset past the end nothing comes
+until there is a message with that offset, and nothing before it ever; what there is comes, up to
+the prefetch, before the answer to the next synchronous method on the channel.
 """
 
 from __future__ import annotations
@@ -21,23 +21,29 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twbridge.errors import ChannelClosed, ConnectionClosed, NotFound, ProtocolClosed, TwbridgeError
-from twbridge.link.topology import Queue
+from twbridge.errors import (
+    ChannelClosed,
+    ConnectionClosed,
+    NotFound,
+    NotReady,
+    ProtocolClosed,
+    TwbridgeError,
+)
 from twbridge.ports import Consumer, ConsumingLink
 from twbridge.starts import Start
+from twbridge.subscriptions.probe import OFFSET, Probe, offset_of, passive
 from twbridge.wire import Delivery
 
 __all__ = ["Reader", "Sink"]
 
 _log = Logger()
 
-#: Seconds that a replica of the stream has to catch up before a stream that ends earlier than it
-#: did counts as another one.
+#: Seconds that a node or a replica has to catch up, before it is looked where the stream ends.
 GRACE = 1.0
 #: Seconds between looks for a stream that was deleted, and how many of them.
 LOOK, LOOKS = 0.25, 20
-
-OFFSET = "x-stream-offset"
+#: Seconds between attempts while the link is away.
+AGAIN = 1.0
 
 
 class Sink(Protocol):
@@ -85,6 +91,8 @@ class Reader:
     ) -> None:
         self.position = position
         self.last: Delivery | None = None
+        #: How often the stream was found to be another one.
+        self.renewals = 0
         self._link = link
         self._clock = clock
         self._name = name
@@ -96,7 +104,9 @@ class Reader:
         self._stopped = False
         self._begun: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
+        self._probe: Probe | None = None
         self._looks = 0
+        self._outdated = False
         # Of this attachment to the stream: its number, the position that it begins at, whether
         # nothing has come yet, how much has come, and how much of it was acknowledged.
         self._attachment = 0
@@ -117,6 +127,12 @@ class Reader:
         self._consume()
         return begun
 
+    @property
+    def caught_up_to(self) -> int | None:
+        """The offset up to which nothing is missing; None while the broker has not shown that."""
+        position = self.position
+        return None if position is not None and position >= 0 and self._fresh else position
+
     def ack(self) -> None:
         """Take more: all that has come is dealt with."""
         if self._consumer is None or self._arrived == self._settled:
@@ -126,18 +142,24 @@ class Reader:
         if self._sync_again:
             self._sync()
 
+    def renew(self) -> None:
+        """Somebody else has seen that the stream is another one: begin with its first message."""
+        if self._consumer is None:
+            self._outdated = True
+        else:
+            self._made_anew()
+
     def stop(self) -> None:
         """Read no more."""
         self._stopped = True
-        self._stop_timer()
+        self._stop_looking()
         self._detach()
 
     # -- towards the broker
 
     def _consume(self) -> None:
-        queue = Queue(self._name, passive=True, durable=True, exclusive=False, auto_delete=False)
         consuming = self._link.consume(
-            queue,
+            passive(self._name),
             self._delivered,
             prefetch=self._prefetch,
             on_end=self._ended,
@@ -148,6 +170,7 @@ class Reader:
 
     def _arguments(self) -> Mapping[str, Any]:
         """The arguments of basic.consume; they are asked for with each attachment."""
+        self._stop_looking()
         self._attachment += 1
         self._anchor = self.position
         self._fresh = True
@@ -172,15 +195,21 @@ class Reader:
         begun, self._begun = self._begun, None
         if begun is not None:
             begun.callback(None)
-        self._sync()
+        if self._outdated:
+            self._made_anew()
+        else:
+            self._sync()
 
     def _not_consuming(self, failure: Failure) -> None:
         if self._stopped:
             return
-        if self._looks and failure.check(ChannelClosed) and self._looks < LOOKS:
+        begun, self._begun = self._begun, None
+        if begun is None and failure.check(ChannelClosed) and self._looks < LOOKS:
             self._look_for_it()
             return
-        begun, self._begun = self._begun, None
+        if begun is None and failure.check(NotReady):
+            self._later(AGAIN)
+            return
         error = failure.value
         if not isinstance(error, TwbridgeError):
             self._broke(failure)
@@ -193,6 +222,7 @@ class Reader:
     def _ended(self, error: TwbridgeError) -> None:
         """The broker ended the consumer: the stream was deleted, as a rule."""
         self._consumer = None
+        self._stop_looking()
         if self._stopped:
             return
         if not isinstance(error, ChannelClosed) or error.reply_code != 404:
@@ -206,13 +236,19 @@ class Reader:
 
     def _look_for_it(self) -> None:
         self._looks += 1
-        self._timer = self._clock.callLater(LOOK, self._consume)
+        self._later(LOOK)
+
+    def _later(self, delay: float) -> None:
+        self._stop_looking()
+        self._timer = self._clock.callLater(delay, self._consume)
 
     def _forget_place(self) -> None:
         """Whatever comes now is of another stream."""
         if self._missing is None:
             self._missing = 0 if self.position is None else self.position + 1
         self.position = self.last = None
+        self.renewals += 1
+        self._outdated = False
         self._start = Start("first")
 
     def _detach(self) -> None:
@@ -220,10 +256,6 @@ class Reader:
         if consumer is not None:
             cancelled = consumer.cancel()
             cancelled.addErrback(lambda failure: failure.trap(TwbridgeError) and None)
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
 
     def _broke(self, failure: Failure) -> None:
         _log.failure("the reader of {name} broke", failure, name=self._name)
@@ -235,18 +267,22 @@ class Reader:
             return
         self._tag = delivery.delivery_tag
         self._arrived += 1
-        offset = delivery.headers.get(OFFSET)
-        if not isinstance(offset, int):
+        offset = offset_of(delivery)
+        if offset is None:
             self.stop()
             self._sink.ended(NotFound(f"{self._name} is a queue, but not a stream."))
             return
         if self._fresh:
             self._fresh = False
+            if self._timer is not None or self._probe is not None:
+                self._stop_looking()
+                self._sync()  # the first answer came when nothing was there yet
             if self._is_another(offset, delivery):
                 self._made_anew()
                 return
             self._tell_gap(offset)
         if self.position is not None and offset <= self.position:
+            self.ack()  # nothing else has come yet
             return
         self.position, self.last = offset, delivery
         self._sink.message(offset, delivery)
@@ -297,7 +333,7 @@ class Reader:
         elif not self._fresh:
             self._sink.settled()
         elif self._anchor is not None and self._anchor >= 0:
-            self._timer = self._clock.callLater(GRACE, self._late, attachment)
+            self._look_later(attachment)
         else:
             self._found_empty()
             self._sink.settled()
@@ -310,20 +346,47 @@ class Reader:
         if self._start.where in ("first", "last"):
             self.position = self._anchor = -1
 
-    def _late(self, attachment: int) -> None:
-        """The stream had nothing at our position: it was made anew, if that is still so."""
-        if attachment != self._attachment or self._stopped or self._consumer is None:
-            return
-        synced = self._consumer.sync()
-        synced.addCallbacks(lambda _: self._late_synced(attachment), self._not_synced)
-        synced.addErrback(self._broke)
+    # -- is it another one?
 
-    def _late_synced(self, attachment: int) -> None:
+    def _look_at_end(self, attachment: int) -> None:
+        """Nothing has come. That alone proves nothing: a node that was killed takes its time."""
+        if attachment == self._attachment and self._consumer is not None and self._fresh:
+            self._probe = Probe(
+                self._link,
+                self._name,
+                lambda offset: self._end_seen(offset, attachment),
+                lambda: self._look_later(attachment),
+            )
+
+    def _look_later(self, attachment: int) -> None:
+        if attachment == self._attachment and self._consumer is not None:
+            self._stop_looking()
+            self._timer = self._clock.callLater(GRACE, self._look_at_end, attachment)
+
+    def _end_seen(self, offset: int, attachment: int) -> None:
+        """It is another one where it ends before our position; we would have had ours by now."""
+        if attachment != self._attachment or self._consumer is None or self._anchor is None:
+            return
+        if offset < self._anchor:
+            synced = self._consumer.sync()
+            synced.addCallbacks(lambda _: self._end_known(attachment), self._not_synced)
+            synced.addErrback(self._broke)
+
+    def _end_known(self, attachment: int) -> None:
         if attachment == self._attachment and not self._stopped and self._fresh:
             self._made_anew()
 
+    def _stop_looking(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
+        probe, self._probe = self._probe, None
+        if probe is not None:
+            probe.stop()
+
     def _made_anew(self) -> None:
         _log.info("The stream {name} was made anew", name=self._name)
+        self._stop_looking()
         self._forget_place()
         self._detach()
         self._consume()

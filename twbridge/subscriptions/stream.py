@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -28,7 +28,7 @@ from twisted.python.failure import Failure
 from twbridge.commands import Gap, Overflow
 from twbridge.destinations import Destination
 from twbridge.dialects.interfaces import Encoder
-from twbridge.errors import Conflict, NotFound, NotReady, TwbridgeError
+from twbridge.errors import ChannelClosed, Conflict, NotFound, NotReady, TwbridgeError
 from twbridge.live.group import Take
 from twbridge.starts import Start
 from twbridge.subscriptions.dropping import Valve
@@ -44,6 +44,8 @@ _log = Logger()
 
 #: Seconds before a patient subscription, or one that stood already, tries again.
 AGAIN = 1.0
+#: Seconds that any other waits for the end of the stream to be known.
+TIMEOUT = 10.0
 
 
 class State(Enum):
@@ -117,12 +119,15 @@ class StreamSubscription:
         self._tail: Tail | None = None
         self._reader: Reader | None = None
         self._timer: IDelayedCall | None = None
-        self._frames: list[bytes] = []
+        self._settling: Deferred[None] | None = None
+        # What its reader has brought and the socket has not taken.
+        self._pending: list[bytes | Gap] = []
         self._flushing = False
-        # What it had when it began to follow, and the place where it was parked.
-        self._floor = -1
-        self._place: int | None = None
-        self._gap: tuple[int, int] | None = None
+        # What it had when it began to follow, and when it was parked; the gap to tell before it
+        # goes on. How often the stream had been made anew when its reader began.
+        self._floor = self._place = -1
+        self._gap: Gap | None = None
+        self._renewals = 0
 
     @property
     def state(self) -> State:
@@ -133,14 +138,17 @@ class StreamSubscription:
 
     def start(self) -> Deferred[None]:
         """See ``ports.Subscription``."""
-        self._begin()
+        # In a turn of its own: whoever asked hears of the answer before the first message.
+        self._timer = self._library.clock.callLater(0, self._begin)
         return self._answer
 
     def _begin(self) -> None:
         self._tail = self._library.tail(self.destination.name, self)
-        settled = self._tail.when_settled()
-        settled.addCallbacks(lambda _: self._locate(), self._refused)
-        settled.addErrback(self._broke)
+        settling = self._settling = self._tail.when_settled()
+        if not self._patient:
+            settling.addTimeout(TIMEOUT, self._library.clock)
+        settling.addCallbacks(lambda _: self._locate(), self._refused)
+        settling.addErrback(self._broke)
 
     def _locate(self) -> None:
         """The end is known: follow it from there, or read what is before it."""
@@ -157,33 +165,47 @@ class StreamSubscription:
         elif end == -1 and start.where != "timestamp":
             self._answered_then_follow(end)
         elif start.where == "last":
-            self._read(start, end - 1) if self._tail.last is None else self._show_last()
+            self._answered_then_follow(end, self._tail.last)
         else:
             self._read(start, None)
 
-    def _show_last(self) -> None:
-        assert self._tail is not None
-        last, end = self._tail.last, self._tail.position
-        assert last is not None
+    def _answered_then_follow(self, floor: int, last: Delivery | None = None) -> None:
         self._answer.callback(None)
-        if self._state is State.STARTING:
-            self.send(self.encoder.encode(self.destination, last, offset=end))
-            self._follow(end)
-
-    def _answered_then_follow(self, floor: int) -> None:
-        self._answer.callback(None)
+        if self._state is not State.STARTING:
+            return
+        frame = None if last is None else self._encode(floor, last)
+        if frame is not None:
+            self.send(frame)
+        # Its sending may have been the end.
         if self._state is State.STARTING:
             self._follow(floor)
+
+    def _encode(self, offset: int, delivery: Delivery) -> bytes | None:
+        try:
+            return self.encoder.encode(self.destination, delivery, offset=offset)
+        except Exception:
+            _log.failure("{delivery!r} can't be encoded", delivery=delivery)
+            return None
 
     def _refused(self, failure: Failure) -> None:
         if self._state is not State.STARTING:
             return
+        if failure.check(TimeoutError):
+            failure = Failure(NotReady("the end of the stream was not known in time"))
         if self._patient and failure.check(NotReady):
             self._let_go()
-            self._timer = self._library.clock.callLater(AGAIN, self._begin)
+            self._again(self._begin)
             return
         self._over()
         self._answer.errback(failure)
+
+    def _again(self, what: Callable[[], None]) -> None:
+        self._stop_timer()
+        self._timer = self._library.clock.callLater(AGAIN, what)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
 
     def _broke(self, failure: Failure) -> None:
         _log.failure("a subscription to {stream} broke", failure, stream=self.destination)
@@ -200,10 +222,9 @@ class StreamSubscription:
 
     def _over(self) -> None:
         self._state = State.OVER
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        self._stop_timer()
         self._let_go()
-        self._frames.clear()
+        self._pending.clear()
         if self._valve is not None:
             self._valve.close()
 
@@ -211,6 +232,9 @@ class StreamSubscription:
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.stop()
+        settling, self._settling = self._settling, None
+        if settling is not None:
+            settling.cancel()
         tail, self._tail = self._tail, None
         if tail is not None:
             self._library.leave(tail, self)
@@ -228,6 +252,8 @@ class StreamSubscription:
     # -- reading
 
     def _read(self, start: Start, position: int | None) -> None:
+        assert self._tail is not None
+        self._renewals = self._tail.renewals
         reader = self._reader = self._library.reader(
             self.destination.name, self, start, position, self._prefetch
         )
@@ -243,23 +269,19 @@ class StreamSubscription:
         self._reader = None
         if not self._answer.called:
             self._refused(failure)
-        elif failure.check(NotReady) and self._state is State.PARKED:
-            self._timer = self._library.clock.callLater(AGAIN, self.writable)
+        elif failure.check(NotReady, ChannelClosed):
+            # It stood already: if the stream is gone, its end says so when there is no new one.
+            self._again(self.writable)
         else:
             self._end_with(failure.value)  # type: ignore[arg-type]
 
     def message(self, offset: int, delivery: Delivery) -> None:
         """Told by its own reader."""
-        if self._is_too_early(delivery):
-            self._flush_later()
-            return
-        try:
-            frame = self.encoder.encode(self.destination, delivery, offset=offset)
-        except Exception:
-            _log.failure("{delivery!r} can't be encoded", delivery=delivery)
-        else:
-            self._frames.append(frame)
         self._flush_later()
+        if not self._is_too_early(delivery):
+            frame = self._encode(offset, delivery)
+            if frame is not None:
+                self._pending.append(frame)
 
     def _is_too_early(self, delivery: Delivery) -> bool:
         """A timestamp finds the chunk; what is before it in there was not asked for."""
@@ -281,7 +303,7 @@ class StreamSubscription:
         self._flush()
 
     def _flush(self) -> None:
-        if self._state is not State.READING or (self._frames and not self._outlet.takes_data):
+        if self._state is not State.READING or (self._pending and not self._outlet.takes_data):
             return
         self._send_all()
         if self._reader is not None:
@@ -289,24 +311,38 @@ class StreamSubscription:
             self._follow_if_done()
 
     def _send_all(self) -> None:
-        if self._frames:
-            frames, self._frames = self._frames, []
+        pending, self._pending = self._pending, []
+        frames: list[bytes] = []
+        for each in pending:
+            if isinstance(each, bytes):
+                frames.append(each)
+                continue
+            self._send_chunk(frames)
+            frames = []
+            self._outlet.tell(each)
+        self._send_chunk(frames)
+
+    def _send_chunk(self, frames: list[bytes]) -> None:
+        if frames:
             self.send(frames[0] if len(frames) == 1 else b"".join(frames))
 
     def _follow_if_done(self) -> None:
         """Whoever has what the end has seen can follow it."""
         tail, reader = self._tail, self._reader
-        if tail is None or reader is None or not tail.is_settled or reader.position is None:
+        if tail is None or reader is None or not tail.is_settled:
             return
-        if reader.position >= tail.position and self._start.where != "timestamp":
+        position = reader.caught_up_to
+        if position is None or self._start.where == "timestamp":
+            return
+        if position >= tail.position:
             reader.stop()
             self._reader = None
-            self._follow(reader.position)
+            self._follow(position)
 
     def gap(self, first: int, resumed: int) -> None:
         """Told by its own reader."""
-        self._send_all()
-        self._outlet.tell(Gap(self.destination, first, resumed))
+        self._pending.append(Gap(self.destination, first, resumed))
+        self._flush_later()
 
     def settled(self) -> None:
         """Told by its own reader: there is no more for now."""
@@ -327,30 +363,42 @@ class StreamSubscription:
 
     def _take_or_park(self, frames: Sequence[bytes], _keys: Sequence[str]) -> None:
         """The overflow policy ``block``."""
+        if self._state is not State.FOLLOWING or self._tail is None:
+            return  # it ends, and leaves the others in the midst of a read
         if self._outlet.takes_data:
             self.send(b"".join(frames))
             return
-        assert self._tail is not None
         self._state = State.PARKED
         self._place = max(self._tail.flushed, self._floor)
         self._tail.unfollow(self)
 
     def tail_gap(self, first: int, resumed: int) -> None:
         """Told by the end of the stream."""
+        anew = resumed <= first
         if self._state is State.FOLLOWING:
-            self._floor = -1 if resumed <= first else self._floor
-            self._outlet.tell(Gap(self.destination, first, resumed))
-        elif self._state is State.PARKED and resumed <= first and self._reader is None:
-            # It was made anew: the old place means nothing.
-            self._gap = (
-                (self._gap or (0 if self._place is None else self._place + 1, 0))[0],
-                resumed,
-            )
-            self._place = None
+            if anew or resumed > self._floor + 1:
+                self._tell_tail_gap(max(first, self._floor + 1), resumed)
+        elif anew and self._reader is not None:
+            # It sees that itself, unless the new stream was there when it began.
+            assert self._tail is not None
+            if self._reader.renewals < self._tail.renewals - self._renewals:
+                self._reader.renew()
+        elif anew and self._state is State.PARKED:
+            # The old place means nothing.
+            before = self._place + 1 if self._gap is None else self._gap.first
+            self._gap = Gap(self.destination, before, resumed)
+            self._place = resumed - 1
+
+    def _tell_tail_gap(self, first: int, resumed: int) -> None:
+        if self._valve is not None:
+            self._valve.skip()
+        self._floor = resumed - 1
+        self._outlet.tell(Gap(self.destination, first, resumed))
 
     def tail_ended(self, error: TwbridgeError) -> None:
         """Told by the end of the stream."""
-        if self._state is not State.STARTING:
+        # Who waits for the end to be known hears of it there.
+        if self._state is not State.STARTING or self._reader is not None:
             self._end_with(error)
 
     # -- the socket
@@ -362,7 +410,7 @@ class StreamSubscription:
         if self._state is State.PARKED and self._reader is None:
             gap, self._gap = self._gap, None
             if gap is not None:
-                self._outlet.tell(Gap(self.destination, *gap))
+                self._outlet.tell(gap)
             self._read(Start("first"), self._place)
         else:
             self._flush()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -71,7 +71,12 @@ class Tail:
         self.users: dict[Follower, None] = {}
         #: What had been sent to the followers when the last read was over.
         self.flushed = -1
+        #: How often the followers were told that the stream was made anew.
+        self.renewals = 0
+        # The last message of which the groups have a frame.
+        self._framed = -1
         self._settled = False
+        self._error: TwbridgeError | None = None
         self._reads = reads
         self._on_ended = on_ended
         self._waiting: list[Deferred[None]] = []
@@ -79,6 +84,7 @@ class Tail:
         # Who has read further already, by the offset that they have.
         self._ahead: dict[Follower, int] = {}
         self._flushing = False
+        self._sending = False
         self._reader = Reader(
             link,
             clock,
@@ -115,11 +121,13 @@ class Tail:
     @property
     def is_settled(self) -> bool:
         """Whether its position is known, so that somebody can follow."""
-        return self._settled
+        return self._settled and self._reader.position is not None
 
     def when_settled(self) -> Deferred[None]:
         """Fires when somebody can follow; fails with what prevents it."""
-        if self._settled:
+        if self._error is not None:
+            return fail(self._error)
+        if self.is_settled:
             return succeed(None)
         waiting: Deferred[None] = Deferred()
         self._waiting.append(waiting)
@@ -130,6 +138,7 @@ class Tail:
         if floor > self.position:
             self._ahead[follower] = floor
             return
+        self._send()
         name = (follower.encoder, str(follower.destination))
         group = self._groups.get(name)
         if group is None:
@@ -139,6 +148,7 @@ class Tail:
     def unfollow(self, follower: Follower) -> None:
         """Deliver no more; nothing happens where it does not follow."""
         self._ahead.pop(follower, None)
+        self._send()
         name = (follower.encoder, str(follower.destination))
         group = self._groups.get(name)
         if group is None or follower not in group.members:
@@ -162,6 +172,7 @@ class Tail:
             group.frames.append(frame)
             if group.keys is not None:
                 group.keys.append(delivery.routing_key)
+        self._framed = offset
         self._flush_later()
 
     def _admit(self, offset: int) -> None:
@@ -177,17 +188,25 @@ class Tail:
 
     def _flush(self) -> None:
         self._flushing = False
-        for group in list(self._groups.values()):
-            group.flush()
-        self.flushed = self.position
+        self._send()
         self._reader.ack()
 
-    def gap(self, first: int, resumed: int) -> None:
-        """Everybody is told; who was ahead is not, of a stream that was made anew."""
+    def _send(self) -> None:
+        """Send what the groups have, all of it: whoever parks then knows its place."""
+        if self._sending or self.flushed == self._framed:
+            return
+        self._sending = True
         for group in list(self._groups.values()):
             group.flush()
+        self._sending = False
+        self.flushed = self._framed
+
+    def gap(self, first: int, resumed: int) -> None:
+        """Everybody is told, and goes on from there."""
+        self._send()
+        self.flushed = self._framed = resumed - 1
         if resumed <= first:
-            self.flushed = -1
+            self.renewals += 1
             ahead, self._ahead = self._ahead, {}
             for follower in ahead:
                 self.follow(follower, -1)
@@ -198,13 +217,14 @@ class Tail:
         """The position is known."""
         if not self._settled:
             self._settled = True
-            self.flushed = self.position
-            waiting, self._waiting = self._waiting, []
-            for each in waiting:
-                each.callback(None)
+            self.flushed = self._framed = self.position
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            each.callback(None)
 
     def ended(self, error: TwbridgeError) -> None:
         """Nobody can follow any more."""
+        self._error = error
         self.stop()
         self._on_ended(self)
         waiting, self._waiting = self._waiting, []
