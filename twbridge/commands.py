@@ -99,7 +99,8 @@ class Publish(Struct):
 
     ``properties`` are those of AMQP, headers included (``wire.Properties``). ``mandatory`` None:
     what the kind of destination makes sensible, true for a queue. ``declare`` is a queue that is
-    declared before the first publish to it.
+    declared before the first publish to it. ``reply`` is a subscription that has to stand before,
+    because it is where the answer comes; it is made once for each of its names.
     """
 
     id: Id
@@ -108,6 +109,7 @@ class Publish(Struct):
     properties: dict[str, Any]
     mandatory: bool | None = None
     declare: Queue | None = None
+    reply: Subscribe | None = None
 
 
 class Ack(Struct):
