@@ -245,14 +245,14 @@ class SubscribeTests(CommandCase):
 
     async def test_json_is_the_frame_of_the_bridge(self) -> None:
         stream = await self.stream()
-        await self.fill(stream, range(3), headers={"h": [1]})
+        await self.fill(stream, range(3), headers={"h": 1})
         said = await self.run_command(
             "sub", f"/stream/{stream}", "--from", "offset=1", "--count", "2", "--json"
         )
         frames = [json.loads(line) for line in said.out.splitlines()]
         self.assertEqual([frame["offset"] for frame in frames], [1, 2])
         self.assertEqual(frames[0]["op"], "message")
-        self.assertEqual((frames[0]["body"], frames[0]["headers"]), ("1", {"h": [1]}))
+        self.assertEqual((frames[0]["body"], frames[0]["headers"]), ("1", {"h": 1}))
 
     async def test_no_more_is_taken_from_a_queue_than_is_printed(self) -> None:
         queue = await self.queue()
