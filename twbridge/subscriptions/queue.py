@@ -231,9 +231,12 @@ class QueueSubscription:
         consumer, self._consumer = self._consumer, None
         if consumer is None:
             return
-        held = self._held or self._frames
-        if held and self._last_tag > consumer.voided and not self._is_stream:
-            consumer.nack(self._last_tag, requeue=True, multiple=True)
+        # The highest that is open: RabbitMQ refuses a tag that was settled, also with multiple.
+        newest = self._last_tag if self._frames else 0
+        if self._held:
+            newest = next(reversed(self._held)) - self._base
+        if newest > consumer.voided and not self._is_stream:
+            consumer.nack(newest, requeue=True, multiple=True)
         cancelled = consumer.cancel(delete=self._binding is not None)
         cancelled.addErrback(lambda failure: failure.trap(TwbridgeError) and None)
 
