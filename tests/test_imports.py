@@ -17,6 +17,8 @@ ROOT = Path(__file__).parent.parent / "twbridge"
 
 #: Modules, and packages with all that is in them, that do no I/O.
 SANS_IO = (
+    "auth.interfaces",
+    "auth.logins",
     "bus",
     "client.addresses",
     "client.backoff",

@@ -8,11 +8,13 @@
     │   ├── BadFrame             bad_frame
     │   ├── BadDestination       bad_destination
     │   ├── UnknownOperation     unknown_op
+    │   ├── Unauthenticated      unauthenticated
     │   ├── Forbidden            forbidden
     │   ├── NotFound             not_found
     │   ├── Conflict             conflict
     │   ├── TooLarge             too_large
     │   └── TooMany              too_many
+    │       └── Busy             too_many
     ├── LinkError                the broker, or the way to it
     │   ├── NotReady             not_ready
     │   ├── Nacked               nacked
@@ -82,6 +84,13 @@ class UnknownOperation(ClientError):
     code = "unknown_op"
 
 
+class Unauthenticated(ClientError):
+    """Nobody has this user name and password, or none were given."""
+
+    code = "unauthenticated"
+    close_code = 4501
+
+
 class Forbidden(ClientError):
     """The policy does not allow it."""
 
@@ -112,6 +121,15 @@ class TooMany(ClientError):
     """The session is at one of its limits."""
 
     code = "too_many"
+
+
+class Busy(TooMany):
+    """Too many clients ask for the same at once; a little later it may be granted."""
+
+    close_code = 1013
+
+    def __init__(self, what: str = "Too many logins are waiting; try again in a moment.") -> None:
+        super().__init__(what)
 
 
 class LinkError(TwbridgeError):

@@ -39,6 +39,7 @@ __all__ = [
     "RESERVED_PATHS",
     "Allow",
     "Amqp",
+    "Auth",
     "Embedded",
     "Exchange",
     "Limits",
@@ -216,6 +217,25 @@ class Allow(Section):
     """Where: a destination whose key may be a topic pattern, `/exchange/chat/room.#`."""
 
 
+class Auth(Section):
+    """Who a client is, by its user name and password (`login` and `passcode` of STOMP)."""
+
+    method: Literal["none", "file", "amqp"] = "none"
+    """Who knows: nobody (`none`: no client logs in), a file of users (`file`), or the broker
+    (`amqp`)."""
+    file: Annotated[Path | None, BeforeValidator(values.is_not_empty)] = None
+    """The file of users, as `htpasswd -B` writes it. Read again when it has changed."""
+    remember: Annotated[float, Field(ge=0, le=3600)] = 60.0
+    """Seconds for which a login that was right is not checked again; 0: each one is."""
+    timeout: PositiveFloat = 10.0
+    """Seconds that a login may wait, for its turn and for the broker's answer."""
+    parallel: PositiveInt = 4
+    """Logins that are checked at a time; with a file, at most one less than there are
+    processors."""
+    waiting: PositiveInt = 1000
+    """Different logins that wait for their turn; past it, they are refused for now."""
+
+
 class Limits(Section):
     """What one client, and all of them, may cost."""
 
@@ -283,6 +303,7 @@ class Settings(BaseSettings):
     exchange: tuple[Exchange, ...] = ()
     stream: tuple[Stream, ...] = ()
     allow: tuple[Allow, ...] = ()
+    auth: Auth = Auth()
     limits: Limits = Limits()
     websocket: Websocket = Websocket()
     embedded: Embedded = Embedded()

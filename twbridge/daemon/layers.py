@@ -40,6 +40,10 @@ FLAGS: Mapping[str, tuple[Key, str]] = {
     "amqp-url-file": (("amqp", "url_file"), "File that holds the URL of the broker."),
     "listen": (("listen", "endpoint"), "Where clients connect to; may be repeated."),
     "embedded": (("embedded", "enabled"), "Use a broker inside this process, to try it out."),
+    "auth": (
+        ("auth", "method"),
+        "Who knows the users' passwords: none, file (see auth.file) or amqp, the broker.",
+    ),
     "log-format": (("log", "format"), "text or json."),
     "log-level": (("log", "level"), "debug, info, warn, error or critical."),
 }

@@ -24,6 +24,7 @@ from twisted.logger import Logger
 
 from twbridge import destinations
 from twbridge import settings as tree
+from twbridge.auth import htpasswd
 from twbridge.daemon import listeners
 from twbridge.daemon.layers import (
     BORROWED_PREFIXES,
@@ -225,12 +226,31 @@ def _beyond(settings: tree.Settings, places: Mapping[Location, str]) -> list[str
     except SettingsError as error:
         key = ("amqp", "url" if settings.amqp.url else "url_file")
         mistakes.append(f"{_named(key, places)}: {str(error).removeprefix('AMQP URL: ')}")
+    mistakes += _wrong_auth(settings.auth, places)
     for index, listen in enumerate(settings.listen):
         try:
             listeners.check(listen.endpoint)
         except SettingsError as error:
             mistakes.append(f"{_named(('listen', index, 'endpoint'), places)}: {error}")
     return mistakes
+
+
+def _wrong_auth(auth: tree.Auth, places: Mapping[Location, str]) -> list[str]:
+    """Mistakes in the file of users, and one that is missing or of no use."""
+    if auth.method == "file" and auth.file is None:
+        return [f"{_named(('auth', 'method'), places)} is file: auth.file must name one"]
+    if auth.file is None:
+        return []
+    named = _named(("auth", "file"), places)
+    if ("auth", "method") not in places:
+        # Who names users thinks that they log in.
+        return [f'{named} needs auth.method = "file"']
+    try:
+        if auth.method == "file":
+            htpasswd.read(auth.file)
+    except SettingsError as error:
+        return [f"{named}: {error}"]
+    return []
 
 
 def _line(details: ErrorDetails, places: Mapping[Location, str], layers: list[Layer]) -> str:
