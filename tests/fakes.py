@@ -235,7 +235,11 @@ class FakeLink:
         return {} if arguments is None else dict(arguments())
 
     def declare(
-        self, what: Exchange | Queue, bindings: Iterable[tuple[str, str]] = ()
+        self,
+        what: Exchange | Queue,
+        bindings: Iterable[tuple[str, str]] = (),
+        *,
+        remember: bool = True,
     ) -> Deferred[None]:
         self.declared.append(what)
         answer: Deferred[None] = Deferred()
@@ -266,8 +270,13 @@ class FakeTransport:
         self.writable = True
         self.room = 1000
 
+        self.beats: tuple[float, float, bytes] | None = None
+
     def encoder(self, encoder: Any) -> Any:
         return encoder
+
+    def beat(self, send: float, expect: float, payload: bytes) -> None:
+        self.beats = (send, expect, payload)
 
     def send_frame(self, frame: bytes) -> None:
         self.frames.append(frame)

@@ -28,6 +28,7 @@ from twbridge.errors import (
 from twbridge.hub import Hub
 from twbridge.policy import Peer, Policy
 from twbridge.ports import Limits, Services
+from twbridge.publishes import Declarer
 from twbridge.resends import Resends
 from twbridge.session import _COMMANDS, _TABLE, Input, Session, State
 from twbridge.subscriptions.opening import Subscriptions
@@ -54,10 +55,12 @@ class SessionCase(SynchronousTestCase):
         self.clock = Clock()
         self.hub = Hub(self.link, self.clock)
         self.subscriptions = Subscriptions(self.link, self.clock, self.hub, instance="node")
+        self.declarer = Declarer(self.link)
         self.services = Services(
             self.hub,
             self.subscriptions,
             Resends(self.clock),
+            self.declarer,
             self.link,
             Policy(self.rules),
             instance="node",
@@ -66,6 +69,7 @@ class SessionCase(SynchronousTestCase):
         self.transport = FakeTransport()
 
     def tearDown(self) -> None:
+        self.declarer.stop()
         self.subscriptions.stop()
         self.hub.stop()
         self.services.gate.stop()

@@ -290,7 +290,11 @@ class Link:
     # -- topology and consumers ----------------------------------------------------------
 
     def declare(
-        self, what: Exchange | Queue, bindings: Iterable[tuple[str, str]] = ()
+        self,
+        what: Exchange | Queue,
+        bindings: Iterable[tuple[str, str]] = (),
+        *,
+        remember: bool = True,
     ) -> Deferred[None]:
         """Declare an exchange or a queue now, or when the link is up, and after each reconnect.
 
@@ -300,9 +304,11 @@ class Link:
         Args:
             what: a queue has a name and is not exclusive.
             bindings: exchange and binding key, for a queue.
+            remember: declare it after each reconnect; else only now, if the link is up.
         """
         declared = Declared(what, tuple(bindings))
-        self._declared[declared.key] = declared
+        if remember:
+            self._declared[declared.key] = declared
         side = self._sides.get(self._publishing)
         if side is None:
             return succeed(None)

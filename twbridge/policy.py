@@ -103,6 +103,15 @@ class Policy:
         elif not self._allowed(operation, destination):
             raise Forbidden(f"No rule allows this: {operation} {destination}")
 
+    def check_anonymous(self, peer: Peer) -> None:
+        """Return when somebody who is nobody in particular may be a client.
+
+        Raises:
+            Forbidden: nothing would be allowed to it.
+        """
+        if not self._rules and not peer.loopback:
+            raise Forbidden("No rule allows anything on this listener.")
+
     def _search(self, operation: Operation, destination: Destination) -> bool:
         return any(rule.allows(operation, destination) for rule in self._rules)
 

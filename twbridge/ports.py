@@ -18,13 +18,16 @@ if TYPE_CHECKING:
     from twbridge.dialects.interfaces import Encoder
     from twbridge.hub import Hub
     from twbridge.policy import Policy
+    from twbridge.publishes import Declarer
     from twbridge.resends import Resends
     from twbridge.subscriptions.opening import Subscriptions
 
 __all__ = [
     "UP",
+    "Checker",
     "Consumer",
     "ConsumingLink",
+    "DeclaringLink",
     "Limits",
     "Link",
     "Publishing",
@@ -127,6 +130,11 @@ class Transport(Protocol):
         It is the same object for all sockets that get the same bytes.
         """
 
+    def beat(self, send: float, expect: float, payload: bytes, /) -> None:
+        """Send the payload after ``send`` seconds without a message to the client, and drop it
+        after ``expect`` seconds without one of it; 0: not at all.
+        """
+
     @property
     def writable(self) -> bool:
         """Whether the socket takes data; else it waits. ``Session.writable`` says when it does
@@ -136,6 +144,27 @@ class Transport(Protocol):
     @property
     def room(self) -> int:
         """How many bytes of messages that may be dropped can wait for the socket."""
+
+
+class DeclaringLink(Protocol):
+    """What whoever declares needs of the link."""
+
+    @property
+    def state(self) -> str:
+        """One of the link's states; in those in :data:`UP` it declares."""
+
+    def on_state(self, callback: Callable[[str], None], /) -> Callable[[], None]:
+        """Call back with each new state; returns the way to stop that."""
+
+    def declare(self, what: Queue, /, *, remember: bool) -> Deferred[None]:
+        """Declare a queue now; with ``remember`` after each reconnect too."""
+
+
+class Checker(Protocol):
+    """Who knows the users."""
+
+    def check(self, user: str | None, password: str | None, /) -> Deferred[str | None]:
+        """Fires with the user's name; fails with Unauthenticated, NotReady or TooMany."""
 
 
 class Publishing(Protocol):
@@ -187,11 +216,14 @@ class Services:
     hub: Hub
     subscriptions: Subscriptions
     resends: Resends
+    declarer: Declarer
     link: Link
     policy: Policy
     #: The instance's id, shown to clients.
     instance: str
     limits: Limits = Limits()
+    #: None: everybody is nobody in particular.
+    checker: Checker | None = None
     #: The interval of the WebSocket pings in seconds, told to clients.
     heartbeat: float = 25.0
     gate: Gate = field(init=False)

@@ -10,12 +10,12 @@ nothing of it stays in the hub.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum, auto
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -35,9 +35,10 @@ from twbridge.errors import (
 from twbridge.flow import Budget
 from twbridge.policy import Peer
 from twbridge.ports import UP, Services, Transport
-from twbridge.resends import message_id
-from twbridge.screening import screen
-from twbridge.subscriptions.ports import Subscription
+from twbridge.publishes import publish
+from twbridge.shared import Shared
+from twbridge.subscriptions.named import NamedOutlet
+from twbridge.subscriptions.ports import Outlet, Subscription
 from twbridge.topics import inner_hashes
 
 __all__ = ["Input", "Session", "State"]
@@ -70,7 +71,7 @@ class Input(IntEnum):
 
 
 #: Why the socket is not read: bits of ``Session._held``.
-_BY_LINK, _BY_ANSWERS = 1, 2
+_BY_LINK, _BY_ANSWERS, _BY_LOGIN = 1, 2, 4
 
 _NONSENSE = (BadFrame, BadDestination, UnknownOperation)
 
@@ -92,10 +93,13 @@ class Session:
         "_budget",
         "_codec",
         "_held",
+        "_later",
+        "_leaving",
         "_link_up",
         "_nonsense",
         "_number",
         "_pending",
+        "_replies",
         "_services",
         "_state",
         "_subscriptions",
@@ -116,10 +120,16 @@ class Session:
         self._transport = transport
         self._state = State.CONNECTING
         self._number = next(services.numbers)
-        # By what it means: of a place in the hub the destination as it was subscribed, or the
-        # wait for the broker.
-        self._subscriptions: dict[Destination, Destination | Deferred[None] | Subscription] = {}
+        # By name, or by what it means: of a place in the hub the destination as it was subscribed,
+        # or the wait for the broker.
+        self._subscriptions: dict[
+            Destination | str, Destination | Deferred[None] | Subscription
+        ] = {}
         self._budget: Budget | None = None
+        self._replies: dict[Destination | str, Shared] = {}
+        # Commands that wait for the login, and who leaves when all publishes are settled.
+        self._later: list[Command] | None = None
+        self._leaving: commands.Disconnect | None = None
         self._pending = 0
         self._nonsense = 0
         self._held = 0
@@ -190,10 +200,12 @@ class Session:
         """The link takes data again (``flow.Gate``)."""
         self._input(Input.RELIEVED)
 
-    def ended(self, destination: Destination, error: TwbridgeError) -> None:
+    def ended(
+        self, destination: Destination, error: TwbridgeError, name: str | None = None
+    ) -> None:
         """A subscription has ended by itself."""
-        self._subscriptions.pop(destination, None)
-        self.tell(commands.Unsubscribed(None, destination, error.public))
+        self._subscriptions.pop(destination if name is None else name, None)
+        self.tell(commands.Unsubscribed(None, destination, error.public, name))
 
     def interrupted(self, destination: Destination) -> None:
         """A subscription goes on, but may have missed messages."""
@@ -262,8 +274,10 @@ class Session:
 
     def _obey_all(self, some: Iterable[Command]) -> None:
         for command in some:
+            if self._later is not None:
+                self._later.append(command)
             # Any of them may have been the end.
-            if self._state is State.OPEN:
+            elif self._state is State.OPEN:
                 self._obey(command)
 
     def _obey(self, command: Command) -> None:
@@ -288,75 +302,132 @@ class Session:
     def _ping(self, command: commands.Ping) -> None:
         self._say(commands.Pong(command.id))
 
+    def _connect(self, command: commands.Connect) -> None:
+        services = self._services
+        if services.checker is None:
+            services.policy.check_anonymous(self.peer)
+            checked: Deferred[str | None] = succeed(None)
+        else:
+            checked = services.checker.check(command.user, command.password)
+        self._later = []
+        self._hold(_BY_LOGIN)
+        checked.addCallbacks(
+            self._connected,
+            self._answer_refused,
+            callbackArgs=(command.id,),
+            errbackArgs=(command.id, "connect"),
+        )
+
+    def _connected(self, user: str | None, identity: Id) -> None:
+        self.peer.user = user
+        self.tell(commands.Connected(identity, user))
+        if self._state is State.OPEN and self._codec.beats is not None:
+            self._transport.beat(*self._codec.beats, self._codec.beat)
+        later, self._later = self._later or [], None
+        self._obey_all(later)
+        self._let_go(_BY_LOGIN)
+
+    def _disconnect(self, command: commands.Disconnect) -> None:
+        self._leaving = command
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._leaving is not None and not self._pending:
+            self.tell(commands.Disconnected(self._leaving.id))
+
     def _subscribe(self, command: commands.Subscribe) -> None:
         destination, services = command.destination, self._services
         plain = services.subscriptions.is_plain(command, services.limits.prefetch)
-        if destination in self._subscriptions:
-            raise Conflict(f"You are subscribed to {destination} already.")
-        limit = services.limits.subscriptions
-        if len(self._subscriptions) >= limit:
-            raise TooMany(f"A session has at most {limit} subscriptions.")
+        key = _key(command)
+        if key in self._subscriptions:
+            raise Conflict(f"You are subscribed to {key} already.")
+        self._count_subscription()
         self._bound_patterns(destination)
         services.policy.check("subscribe", destination, self.peer)
         if plain:
             waiting = services.hub.subscribe(destination, self, patient=command.patient)
-            self._subscriptions[destination] = waiting
+            self._subscriptions[key] = waiting
         else:
-            subscription = services.subscriptions.open(command, self)
-            self._subscriptions[destination] = subscription
+            subscription = services.subscriptions.open(command, self._outlet(command))
+            self._subscriptions[key] = subscription
             waiting = subscription.start()
         waiting.addCallbacks(
             self._subscribed,
             self._not_subscribed,
-            callbackArgs=(command.id, destination),
-            errbackArgs=(command.id, destination),
+            callbackArgs=(command,),
+            errbackArgs=(command,),
         )
+
+    def _count_subscription(self) -> None:
+        limit = self._services.limits.subscriptions
+        if len(self._subscriptions) >= limit:
+            raise TooMany(f"A session has at most {limit} subscriptions.")
+
+    def _outlet(self, command: commands.Subscribe) -> Outlet:
+        if command.name is None and command.encoder is None:
+            return self
+        encoder = command.encoder or self._codec.encoder
+        return NamedOutlet(self, command.name, self._transport.encoder(encoder))
 
     def _bound_patterns(self, destination: Destination) -> None:
         hashes = inner_hashes(destination.key)
         if hashes:
-            hashes += sum(inner_hashes(each.key) for each in self._subscriptions)
+            hashes += sum(inner_hashes(each.key) for each in self._destinations())
             limit = self._services.limits.inner_hashes
             if hashes > limit:
                 raise TooMany(f"The patterns of a session have at most {limit} words # within.")
 
-    def _subscribed(self, _result: None, identity: Id, destination: Destination) -> None:
-        if isinstance(self._subscriptions.get(destination), Deferred):
-            self._subscriptions[destination] = destination
-        self.tell(commands.Subscribed(identity, destination))
+    def _destinations(self) -> Iterator[Destination]:
+        for key, subscription in self._subscriptions.items():
+            if isinstance(key, Destination):
+                yield key
+            elif not isinstance(subscription, Destination | Deferred):
+                yield subscription.destination
 
-    def _not_subscribed(self, failure: Failure, identity: Id, destination: Destination) -> None:
-        self._subscriptions.pop(destination, None)
-        self._answer_refused(failure, identity, "subscribe")
+    def _subscribed(self, _result: None, command: commands.Subscribe) -> None:
+        destination, key = command.destination, _key(command)
+        if isinstance(self._subscriptions.get(key), Deferred):
+            self._subscriptions[key] = destination
+        self.tell(commands.Subscribed(command.id, destination, command.name))
+
+    def _not_subscribed(self, failure: Failure, command: commands.Subscribe) -> None:
+        self._subscriptions.pop(_key(command), None)
+        self._answer_refused(failure, command.id, "subscribe")
 
     def _unsubscribe(self, command: commands.Unsubscribe) -> None:
-        subscription = self._subscriptions.pop(command.destination, None)
+        destination, name = command.destination, command.name
+        subscription = self._subscriptions.pop(_key(command), None)
         if subscription is None:
-            raise NotFound(f"You are not subscribed to {command.destination}.")
-        self._release(subscription)
-        self._say(commands.Unsubscribed(command.id, command.destination))
+            raise NotFound(f"You are not subscribed to {_key(command)}.")
+        self._release(subscription, command.delete)
+        self._say(commands.Unsubscribed(command.id, destination, name=name))
 
-    def _release(self, subscription: Destination | Deferred[None] | Subscription) -> None:
+    def _release(
+        self, subscription: Destination | Deferred[None] | Subscription, delete: bool = False
+    ) -> None:
         if isinstance(subscription, Destination):
             self._services.hub.unsubscribe(subscription, self)
         elif isinstance(subscription, Deferred):
             subscription.cancel()
         else:
-            subscription.end()
+            subscription.end(delete)
 
     def _ack(self, command: commands.Ack) -> None:
-        self._acknowledging(command.destination).ack(command.delivery_tag, command.multiple)
+        self._acknowledging(command).ack(command.delivery_tag, command.multiple)
+        self._say(commands.Acknowledged(command.id))
 
     def _nack(self, command: commands.Nack) -> None:
-        subscription = self._acknowledging(command.destination)
+        subscription = self._acknowledging(command)
         subscription.nack(command.delivery_tag, command.requeue, command.multiple)
+        self._say(commands.Acknowledged(command.id))
 
-    def _acknowledging(self, destination: Destination) -> Subscription:
-        subscription = self._subscriptions.get(destination)
+    def _acknowledging(self, command: commands.Ack | commands.Nack) -> Subscription:
+        key = _key(command)
+        subscription = self._subscriptions.get(key)
         if subscription is None:
-            raise NotFound(f"You are not subscribed to {destination}.")
+            raise NotFound(f"You are not subscribed to {key}.")
         if isinstance(subscription, Destination | Deferred):
-            raise NotFound(f"Messages of {destination} are not acknowledged.")
+            raise NotFound(f"Messages of {key} are not acknowledged.")
         return subscription
 
     def _publish(self, command: commands.Publish) -> None:
@@ -376,31 +447,32 @@ class Session:
             services.gate.wait(self)
 
     def _publishing(self, command: commands.Publish) -> Deferred[None]:
-        services, destination = self._services, command.destination
-        client, identity = self.peer.client, command.id
-        if client is not None and identity is not None:
-            command.properties.setdefault("message_id", message_id(client, identity))
-        mandatory = screen(command, services.limits.message, services.limits.headers)
-        services.policy.check("publish", destination, self.peer)
-        publish = partial(
-            services.link.publish,
-            destination.exchange,
-            destination.routing_key,
-            command.body,
-            command.properties,
-            mandatory=mandatory,
-        )
-        if client is None or identity is None:
-            return publish()
-        return services.resends.publish(self.peer.user, client, identity, publish)
+        go = partial(publish, command, self.peer, self._services, self._codec.resends)
+        if command.reply is None:
+            return go()
+        return self._reply_queue(command.reply).wait().addCallback(lambda _: go())
+
+    def _reply_queue(self, command: commands.Subscribe) -> Shared:
+        """A queue of the session's own for answers; it is made once and stays with the session."""
+        key = _key(command)
+        known = self._replies.get(key)
+        if known is None or known.failed:
+            self._services.subscriptions.is_plain(command, self._services.limits.prefetch)
+            self._count_subscription()
+            subscription = self._services.subscriptions.open(command, self._outlet(command))
+            self._subscriptions[key] = subscription
+            known = self._replies[key] = Shared(subscription.start())
+        return known
 
     def _published(self, _result: None, identity: Id) -> None:
         self._answered()
         self.tell(commands.Published(identity))
+        self._leave()
 
     def _not_published(self, failure: Failure, identity: Id) -> None:
         self._answered()
         self._answer_refused(failure, identity, "publish")
+        self._leave()
 
     def _answer_refused(self, failure: Failure, identity: Id, operation: str) -> None:
         error = failure.value
@@ -450,9 +522,19 @@ _COMMANDS: dict[type, tuple[Callable[[Session, Any], None], str]] = {
     commands.Publish: (Session._publish, "publish"),
     commands.Ack: (Session._ack, "ack"),
     commands.Nack: (Session._nack, "nack"),
+    commands.Connect: (Session._connect, "connect"),
+    commands.Disconnect: (Session._disconnect, "disconnect"),
     commands.Ping: (Session._ping, "ping"),
     commands.Invalid: (Session._invalid, ""),
 }
+
+
+def _key(
+    command: commands.Subscribe | commands.Unsubscribe | commands.Ack | commands.Nack,
+) -> Destination | str:
+    """What tells a subscription from the session's others."""
+    return command.destination if command.name is None else command.name
+
 
 _Step = tuple[State, Callable[..., None]]
 

@@ -16,6 +16,7 @@ from tests.fakes import FakeLink
 from twbridge.hub import Hub
 from twbridge.policy import Policy
 from twbridge.ports import Limits, Services
+from twbridge.publishes import Declarer
 from twbridge.resends import Resends
 from twbridge.session import Session
 from twbridge.sockets.admission import Admission
@@ -106,6 +107,7 @@ class HttpCase(SynchronousTestCase):
             self.hub,
             self.subscriptions,
             Resends(self.clock),
+            Declarer(self.link),
             self.link,
             Policy(self.rules),
             instance="node",

@@ -32,6 +32,7 @@ from twbridge.interfaces import IBridgePlugin
 from twbridge.plugins import Plugins
 from twbridge.policy import Policy
 from twbridge.ports import Limits, Services
+from twbridge.publishes import Declarer
 from twbridge.resends import Resends
 from twbridge.settings import Settings
 from twbridge.subscriptions.opening import Subscriptions
@@ -100,6 +101,7 @@ class Bridge:
             instance=self._instance,
             redeclare=partial(topology.redeclare, link, settings),
         )
+        self._declarer = Declarer(link)
         self._readiness = Readiness(link, reactor)
         services = self._services()
         self._gate = services.gate
@@ -126,6 +128,7 @@ class Bridge:
             self._hub,
             self._subscriptions,
             Resends(self._reactor),
+            self._declarer,
             self.link,
             Policy(settings.allow, settings.names()),
             instance=self._instance,
@@ -205,6 +208,7 @@ class Bridge:
         await self._step("stopping the plugins", self._plugins.stop())
         await self._step("closing the clients' connections", self._doors.close())
         self._taps.stop()
+        self._declarer.stop()
         self._subscriptions.stop()
         self._hub.stop()
         self._gate.stop()

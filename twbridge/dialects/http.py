@@ -11,7 +11,7 @@ from typing import Final
 from zope.interface import implementer
 
 from twbridge.commands import Command, Event, Invalid, Publish, Published, Refused
-from twbridge.dialects.interfaces import Close, Encoder, ICodec
+from twbridge.dialects.interfaces import Close, Codec, Encoder, ICodec
 from twbridge.dialects.json import JsonDialect
 from twbridge.dialects.json.answers import write
 from twbridge.errors import BadFrame, TwbridgeError
@@ -53,7 +53,7 @@ def error_body(error: TwbridgeError) -> bytes:
 
 
 @implementer(ICodec)
-class PublishCodec:
+class PublishCodec(Codec):
     """A session that publishes once, and is closed with the answer.
 
     Args:

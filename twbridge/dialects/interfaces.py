@@ -11,7 +11,7 @@ from twbridge.commands import Command, Event, Overflow
 from twbridge.destinations import Destination
 from twbridge.wire import Delivery
 
-__all__ = ["Close", "Encoder", "ICodec", "IDialect", "Route"]
+__all__ = ["Close", "Codec", "Encoder", "ICodec", "IDialect", "Route"]
 
 
 class Route(Protocol):
@@ -81,6 +81,12 @@ class ICodec(Interface):
     """One session's way to read and write. It does no I/O."""
 
     encoder: Encoder = Attribute("An Encoder, shared with all sessions that get the same frames.")
+    resends: bool = Attribute("Whether a publish repeated with its id is applied once.")
+    beats: tuple[float, float] | None = Attribute(
+        "After Connected: seconds after which to send ``beat``, and after which to expect "
+        "something; 0 for either: not at all. None: the dialect has no heart-beats of its own."
+    )
+    beat: bytes = Attribute("A payload that says that the connection lives.")
 
     def opening() -> Sequence[Command]:
         """What the session does by itself, before its client says anything."""
@@ -97,3 +103,13 @@ class ICodec(Interface):
 
     def closing(event: Event) -> Close | None:
         """Whether the connection ends after ``event`` was told, and how."""
+
+
+class Codec:
+    """What most codecs have in common: inherit it, and write the rest of :class:`ICodec`."""
+
+    __slots__ = ()
+
+    resends = True
+    beats: tuple[float, float] | None = None
+    beat = b""

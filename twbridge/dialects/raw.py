@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from twbridge.commands import Command, Event, Publish, Refused, Subscribe, Unsubscribed
 from twbridge.destinations import Destination, parse
-from twbridge.dialects.interfaces import Close, Encoder, ICodec, IDialect, Route
+from twbridge.dialects.interfaces import Close, Codec, Encoder, ICodec, IDialect, Route
 from twbridge.frames import binary_frame, text_frame
 from twbridge.wire import Delivery
 
@@ -56,7 +56,7 @@ _ENCODER = _RawEncoder()
 
 
 @implementer(ICodec)
-class RawCodec:
+class RawCodec(Codec):
     """One route's raw dialect. It has no state of a session, so its sessions share it."""
 
     __slots__ = ("_close_on_error", "_destination", "_opening", "encoder", "ignored")

@@ -27,7 +27,7 @@ from twbridge.commands import (
     Unsubscribed,
 )
 from twbridge.destinations import Destination, parse
-from twbridge.dialects.interfaces import Close, Encoder, ICodec
+from twbridge.dialects.interfaces import Close, Codec, Encoder, ICodec
 from twbridge.dialects.json import write_message
 from twbridge.dialects.json.answers import write
 from twbridge.errors import BadFrame, TwbridgeError
@@ -147,7 +147,7 @@ _ENCODER: Final = _EventEncoder()
 
 
 @implementer(ICodec)
-class EventCodec:
+class EventCodec(Codec):
     """A session with one subscription.
 
     Until that stands nothing is an event yet: a refusal is an answer of HTTP.

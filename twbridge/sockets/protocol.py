@@ -18,6 +18,7 @@ from twbridge.deflate import deflating, once
 from twbridge.dialects.interfaces import Encoder
 from twbridge.flow import Outbox
 from twbridge.frames import data_frame, pong_frame
+from twbridge.sockets.beats import Beats
 from twbridge.sockets.census import Lease
 from twbridge.sockets.direct import direct
 from twbridge.sockets.heads import Refusal
@@ -58,6 +59,7 @@ class BridgeProtocol(WebSocketServerProtocol):
     _pong: bytes | None = None
     _outbox: Outbox | None = None
     _session: ISession | None = None
+    _beats: Beats | None = None
     _opening: Opening | None = None
     send_frame: Callable[[bytes], None] = staticmethod(_dropped)
 
@@ -107,6 +109,8 @@ class BridgeProtocol(WebSocketServerProtocol):
 
     def dataReceived(self, data: bytes) -> None:
         self.heard = True
+        if self._beats is not None:
+            self._beats.heard = True
         try:
             self.data = self.data + data if self.data else data
             self.consumeData()
@@ -255,6 +259,18 @@ class BridgeProtocol(WebSocketServerProtocol):
         if self._outbox is not None:
             self.transport.unregisterProducer()
 
+    def beat(self, send: float, expect: float, payload: bytes) -> None:
+        """Heart-beats of the dialect, until the end."""
+
+        def send_one() -> None:
+            if self.writable:
+                self.send(payload, False)
+
+        def silent() -> None:
+            self.drop("its heart-beats stay away")
+
+        self._beats = Beats(self.factory.clock, send_one, silent, every=send, expect=expect)
+
     # -- Reading, on and off
 
     @property
@@ -331,6 +347,8 @@ class BridgeProtocol(WebSocketServerProtocol):
         self.transport.abortConnection()
 
     def _end(self) -> None:
+        if self._beats is not None:
+            self._beats.stop()
         session, self._session = self._session, None
         if session is not None:
             try:

@@ -6,19 +6,14 @@ what is dropped is counted, and the client told, before the frames that are left
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
-from twisted.internet.defer import Deferred
+from collections.abc import Sequence
 
 from twbridge.commands import Dropped
 from twbridge.destinations import Destination
-from twbridge.dialects.interfaces import Encoder
-from twbridge.errors import NotFound, TwbridgeError
 from twbridge.flow import Drops, Lane
-from twbridge.hub import Hub
 from twbridge.subscriptions.ports import Outlet
 
-__all__ = ["DroppingLive", "Valve"]
+__all__ = ["Valve"]
 
 
 class Valve:
@@ -74,59 +69,3 @@ class Valve:
         if self._lane.dropped:
             count, self._lane.dropped = self._lane.dropped, 0
             self._outlet.tell(Dropped(self._destination, count))
-
-
-class DroppingLive:
-    """A live subscription whose messages may be dropped: the hub's subscriber for its session."""
-
-    def __init__(
-        self,
-        outlet: Outlet,
-        destination: Destination,
-        hub: Hub,
-        *,
-        latest: bool,
-        drops: Drops,
-        patient: bool,
-    ) -> None:
-        self.encoder: Encoder = outlet.encoder
-        self.send: Callable[[bytes], None] = outlet.send
-        self._outlet = outlet
-        self._destination = destination
-        self._hub = hub
-        self._valve = Valve(outlet, destination, latest, drops)
-        self.take = self._valve.take
-        self.writable = self._valve.writable
-        self._patient = patient
-        self._starting: Deferred[None] | None = None
-
-    def start(self) -> Deferred[None]:
-        """See ``ports.Subscription``."""
-        self._starting = self._hub.subscribe(self._destination, self, patient=self._patient)
-        return self._starting
-
-    def end(self) -> None:
-        """See ``ports.Subscription``."""
-        if self._starting is not None and not self._starting.called:
-            self._starting.cancel()
-        else:
-            self._hub.unsubscribe(self._destination, self)
-        # Who leaves in the midst of a read gets what there is.
-        self._valve.close()
-
-    def ack(self, tag: int, multiple: bool) -> None:
-        """There is nothing to acknowledge."""
-        raise NotFound("Messages of this subscription are not acknowledged.")
-
-    def nack(self, tag: int, requeue: bool, multiple: bool) -> None:
-        """There is nothing to acknowledge."""
-        raise NotFound("Messages of this subscription are not acknowledged.")
-
-    def ended(self, destination: Destination, error: TwbridgeError) -> None:
-        """The hub has ended it."""
-        self._valve.close()
-        self._outlet.ended(destination, error)
-
-    def interrupted(self, destination: Destination) -> None:
-        """It goes on, but messages may have been missed."""
-        self._outlet.interrupted(destination)

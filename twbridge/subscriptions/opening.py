@@ -26,9 +26,10 @@ from twbridge.flow import Drops
 from twbridge.hub import Hub
 from twbridge.ports import ConsumingLink
 from twbridge.starts import NEXT
-from twbridge.subscriptions.dropping import DroppingLive, Valve
+from twbridge.subscriptions.dropping import Valve
+from twbridge.subscriptions.live import LiveSubscription
 from twbridge.subscriptions.ports import Outlet, Subscription
-from twbridge.subscriptions.queue import QueueSubscription, candidates, private
+from twbridge.subscriptions.queue import QueueSubscription, as_asked, candidates, private
 from twbridge.subscriptions.reads import Reads
 from twbridge.subscriptions.streams import Streams
 
@@ -82,11 +83,12 @@ class Subscriptions:
             BadFrame: an option that this kind of subscription does not have.
         """
         destination = command.destination
-        if destination.live and command.ack == "client":
+        if destination.live and _has_queue(command):
             _allow(command, "a live subscription with acks", ("block",), max_prefetch)
         elif destination.live:
             _allow(command, "a live subscription", ("close", *_DROPPING), None)
-            return command.overflow in (None, "close")
+            own = command.name is not None or command.encoder is not None
+            return command.overflow in (None, "close") and not own
         elif destination.kind in ("queue", "amq-queue"):
             dropping = _DROPPING if command.ack == "auto" else ()
             kind = "a queue" if dropping else "a queue with acks"
@@ -95,7 +97,7 @@ class Subscriptions:
             if command.ack == "client":
                 raise BadFrame("A stream is read by offset: there is nothing to acknowledge.")
             _allow(command, "a stream", ("block", "close", *_DROPPING), max_prefetch, start=True)
-        else:
+        elif destination.kind != "temp-queue" or command.queue is None:
             raise BadDestination(f"Nobody can subscribe to a /{destination.kind} destination.")
         return False
 
@@ -112,25 +114,25 @@ class Subscriptions:
                 valve=self._valve(outlet, destination, command.overflow),
                 patient=command.patient,
             )
-        if destination.live and command.ack == "auto":
-            return DroppingLive(
+        if destination.live and not _has_queue(command):
+            return LiveSubscription(
                 outlet,
                 destination,
                 self.hub,
-                latest=command.overflow == "latest",
-                drops=self.drops,
+                valve=self._valve(outlet, destination, command.overflow),
                 patient=command.patient,
             )
         return self._queue(command, outlet)
 
     def _queue(self, command: Subscribe, outlet: Outlet) -> Subscription:
-        destination = command.destination
+        destination, queue = command.destination, command.queue
         attempts = partial(candidates, destination)
-        binding = None
-        if destination.live:
+        binding = (destination.exchange, destination.key) if destination.live else None
+        if queue is not None:
+            attempts = partial(as_asked, queue)
+        elif destination.live:
             name = f"twbridge.subscription.{self._instance}.{next(self._numbers)}"
             attempts = partial(private, name)
-            binding = (destination.exchange, destination.key)
         return QueueSubscription(
             self._link,
             self._clock,
@@ -139,6 +141,7 @@ class Subscriptions:
             destination,
             attempts,
             binding=binding,
+            private=destination.kind == "temp-queue" or (destination.live and queue is None),
             prefetch=command.prefetch or QUEUE_PREFETCH,
             client_acks=command.ack == "client",
             waits=command.overflow in (None, "block"),
@@ -152,6 +155,11 @@ class Subscriptions:
         if overflow not in _DROPPING:
             return None
         return Valve(outlet, destination, overflow == "latest", self.drops)
+
+
+def _has_queue(command: Subscribe) -> bool:
+    """Whether a live subscription has a queue of its own: for acks, or because it is durable."""
+    return command.ack == "client" or command.queue is not None
 
 
 def _allow(

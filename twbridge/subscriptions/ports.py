@@ -55,8 +55,16 @@ class Subscription(Protocol):
         first.
         """
 
-    def end(self) -> None:
-        """Deliver no more; what was not acknowledged goes back to its queue."""
+    @property
+    def destination(self) -> Destination:
+        """As it was subscribed."""
+
+    def end(self, delete: bool = False) -> None:
+        """Deliver no more; what was not acknowledged goes back to its queue.
+
+        Args:
+            delete: delete a queue that would stay.
+        """
 
     def writable(self) -> None:
         """The socket takes data again."""

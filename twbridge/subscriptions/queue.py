@@ -40,7 +40,7 @@ from twbridge.subscriptions.ports import Outlet
 from twbridge.subscriptions.reads import Reads
 from twbridge.wire import Delivery
 
-__all__ = ["QueueSubscription", "candidates", "private"]
+__all__ = ["QueueSubscription", "as_asked", "candidates", "private"]
 
 _log = Logger()
 
@@ -69,6 +69,15 @@ def candidates(destination: Destination) -> Iterator[Queue]:
         )
 
 
+def as_asked(queue: Queue) -> Iterator[Queue]:
+    """A queue with a name is used as it is where it exists; else it is made as it was asked for."""
+    if queue.name:
+        yield replace(queue, passive=True)
+    yield queue
+    if queue.name:
+        yield replace(queue, passive=True)
+
+
 def private(name: str) -> Iterator[Queue]:
     """A queue of a session's own, that outlives a loss of the link."""
     yield Queue(
@@ -90,8 +99,8 @@ class QueueSubscription:
         outlet: the session.
         destination: as it was subscribed.
         attempts: what to declare.
-        binding: exchange and key that the queue is bound to; it is the session's own then, and
-            goes with the subscription.
+        binding: exchange and key that the queue is bound to.
+        private: it is the session's own, and goes with the subscription.
         prefetch: how many deliveries may be unacknowledged.
         client_acks: the client acknowledges; else the socket's taking them does.
         waits: keep what the socket does not take here and at the broker; else hand it all to the
@@ -110,6 +119,7 @@ class QueueSubscription:
         attempts: Attempts,
         *,
         binding: tuple[str, str] | None = None,
+        private: bool = False,
         prefetch: int = 20,
         client_acks: bool = False,
         waits: bool = True,
@@ -120,9 +130,10 @@ class QueueSubscription:
         self._clock = clock
         self._reads = reads
         self._outlet = outlet
-        self._destination = destination
+        self.destination = destination
         self._attempts = attempts
         self._binding = binding
+        self._private = private
         self._prefetch = prefetch
         self._client_acks = client_acks
         self._waits = waits
@@ -186,12 +197,13 @@ class QueueSubscription:
         consumer = self._consumer
         if consumer is None:
             return
-        consumer.queue = replace(consumer.queue, passive=True)
+        if consumer.queue.name:
+            consumer.queue = replace(consumer.queue, passive=True)
         if not self._answer.called:
             self._answer.callback(None)
         if self._missed:
             self._missed = False
-            self._outlet.interrupted(self._destination)
+            self._outlet.interrupted(self.destination)
         self._flush()
 
     def _refused(self, failure: Failure) -> None:
@@ -210,15 +222,16 @@ class QueueSubscription:
         self._timer = self._clock.callLater(AGAIN, lambda: self._try(self._attempts()))
 
     def _broke(self, failure: Failure) -> None:
-        _log.failure("a subscription to {queue} broke", failure, queue=self._destination)
+        _log.failure("a subscription to {queue} broke", failure, queue=self.destination)
 
     # -- the end
 
-    def end(self) -> None:
+    def end(self, delete: bool = False) -> None:
         """See ``ports.Subscription``."""
         if self._over:
             return
         self._over = True
+        self._private = self._private or delete
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._cancel()
@@ -237,14 +250,14 @@ class QueueSubscription:
             newest = next(reversed(self._held)) - self._base
         if newest > consumer.voided and not self._is_stream:
             consumer.nack(newest, requeue=True, multiple=True)
-        cancelled = consumer.cancel(delete=self._binding is not None)
+        cancelled = consumer.cancel(delete=self._private)
         cancelled.addErrback(lambda failure: failure.trap(TwbridgeError) and None)
 
     def _ended_by_broker(self, error: TwbridgeError) -> None:
         self._consumer = None
         if self._over:
             return
-        _log.info("{queue} ended: {error}", queue=self._destination, error=error)
+        _log.info("{queue} ended: {error}", queue=self.destination, error=error)
         if isinstance(error, ChannelClosed) and "acknowledgement" in error.reply_text:
             error = AckTimeout()
         if self._is_made_again(error):
@@ -259,9 +272,10 @@ class QueueSubscription:
     def _is_made_again(self, error: TwbridgeError) -> bool:
         if not isinstance(error, ChannelClosed) or error.reply_code != 404:
             return False
-        if self._binding is not None:
+        if self._private:
             return True
-        return self._destination.kind == "queue" and not isinstance(error, QueueDeleted)
+        declared = self._binding is not None or self.destination.kind == "queue"
+        return declared and not isinstance(error, QueueDeleted)
 
     def _end_with(self, error: TwbridgeError | BaseException | None) -> None:
         """It has ended by itself."""
@@ -269,7 +283,7 @@ class QueueSubscription:
         self._forget()
         known = error if isinstance(error, TwbridgeError) else TwbridgeError()
         if self._answer.called:
-            self._outlet.ended(self._destination, known)
+            self._outlet.ended(self.destination, known)
         else:
             self._answer.errback(known)
 
@@ -290,7 +304,7 @@ class QueueSubscription:
         self._forget_voided()
         shown = self._base + tag if self._client_acks else None
         try:
-            frame = self._outlet.encoder.encode(self._destination, delivery, delivery_tag=shown)
+            frame = self._outlet.encoder.encode(self.destination, delivery, delivery_tag=shown)
         except Exception:
             # It can't be shown to anybody: with requeue it would come for ever.
             _log.failure("{delivery!r} can't be encoded", delivery=delivery)
@@ -359,14 +373,14 @@ class QueueSubscription:
     def nack(self, tag: int, requeue: bool, multiple: bool) -> None:
         """See ``ports.Subscription``."""
         if self._is_stream:
-            raise Conflict(f"{self._destination} is a stream: its messages can't be refused.")
+            raise Conflict(f"{self.destination} is a stream: its messages can't be refused.")
         self._take(tag, multiple).nack(tag - self._base, requeue, multiple)
 
     def _take(self, tag: int, multiple: bool) -> Consumer:
         self._forget_voided()
         if self._consumer is None or tag not in self._held:
             raise NotFound(
-                f"There is no delivery {tag} of {self._destination} to acknowledge: it was never "
+                f"There is no delivery {tag} of {self.destination} to acknowledge: it was never "
                 "there, is done with, or went back to its queue with a lost connection."
             )
         if multiple:

@@ -212,7 +212,7 @@ class StreamSubscription:
 
     # -- the end
 
-    def end(self) -> None:
+    def end(self, delete: bool = False) -> None:
         """See ``ports.Subscription``."""
         if self._state is State.OVER:
             return

@@ -215,6 +215,9 @@ class EventStream(Protocol):
         """Bytes that may wait for a slow reader."""
         return self._streams.options.send_buffer
 
+    def beat(self, send: float, expect: float, payload: bytes) -> None:
+        """What is spoken here has no heart-beats of its own."""
+
     def encoder(self, encoder: Encoder) -> Encoder:
         """That one."""
         return encoder

@@ -164,6 +164,9 @@ class PublishCall:
         """There will be no better answer."""
         self._finish(error_answer(error, self._guest.fields))
 
+    def beat(self, send: float, expect: float, payload: bytes) -> None:
+        """What is spoken here has no heart-beats of its own."""
+
     def encoder(self, encoder: Encoder) -> Encoder:
         """That one."""
         return encoder

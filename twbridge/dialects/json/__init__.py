@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from zope.interface import implementer
 
-from twbridge.commands import Command, Event
-from twbridge.dialects.interfaces import Close, Encoder, ICodec, IDialect, Route
+from twbridge.commands import Acknowledged, Command, Event
+from twbridge.dialects.interfaces import Close, Codec, Encoder, ICodec, IDialect, Route
 from twbridge.dialects.json import answers, requests
 from twbridge.dialects.json.messages import ENCODER, write_message
 from twbridge.dialects.json.requests import read_publish
@@ -19,7 +19,7 @@ SUBPROTOCOL = "v1.twbridge.json"
 
 
 @implementer(IDialect, ICodec)
-class JsonDialect:
+class JsonDialect(Codec):
     """The JSON dialect. It keeps nothing of a session, so it is every session's codec."""
 
     def __init__(self) -> None:
@@ -41,8 +41,8 @@ class JsonDialect:
         return (requests.read(payload),)
 
     def encode(self, event: Event) -> tuple[bytes, bool] | None:
-        """One object."""
-        return answers.write(event), False
+        """One object; who acknowledges is told of errors only."""
+        return None if isinstance(event, Acknowledged) else (answers.write(event), False)
 
     def closing(self, event: Event) -> Close | None:
         """Never: a refusal is an ``error`` and the session lives on."""
