@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING
 from twbridge import commands
 from twbridge.commands import Command
 from twbridge.destinations import shown
+from twbridge.dialects.stomp.acknowledging import OpenSubscription, acknowledged
 from twbridge.dialects.stomp.connecting import read_connect
 from twbridge.dialects.stomp.frames import Frame, Version
 from twbridge.dialects.stomp.headers import boolean
-from twbridge.dialects.stomp.messages import MessageEncoder, parse_message_id
+from twbridge.dialects.stomp.messages import MessageEncoder
 from twbridge.dialects.stomp.refusals import Refusal, title_of
 from twbridge.dialects.stomp.requests import (
     TEMPORARY,
@@ -36,7 +37,7 @@ from twbridge.dialects.stomp.requests import (
     read_subscribe,
     reply_subscription,
 )
-from twbridge.dialects.stomp.transactions import Committed, Kept, Transactions
+from twbridge.dialects.stomp.transactions import Committed, Kept, Transactions, transaction_of
 from twbridge.errors import BadFrame, ClientError, Conflict, NotFound, TooMany
 
 if TYPE_CHECKING:
@@ -55,16 +56,6 @@ class State(IntEnum):
     CONNECTING = auto()
     CONNECTED = auto()
     CLOSING = auto()
-
-
-@dataclass(slots=True)
-class _Subscription:
-    """What an ACK has to know."""
-
-    command: commands.Subscribe
-    #: In the ids of its messages; None: they need no acknowledgement.
-    token: str | None
-    cumulative: bool
 
 
 @dataclass(slots=True)
@@ -105,7 +96,7 @@ class Conversation:
         self.waiting: dict[int, Waiting] = {}
         self._dialect = dialect
         self._early = 0
-        self._subscriptions: dict[str, _Subscription] = {}
+        self._subscriptions: dict[str, OpenSubscription] = {}
         self._replies: dict[str, commands.Subscribe] = {}
         self._transactions: Transactions | None = None
         self._numbers = count(1)
@@ -202,7 +193,7 @@ class Conversation:
             command.encoder = self._dialect.encoders.shared(name, self.version)
         else:
             command.encoder = MessageEncoder(name, self.version, token, acks=True)
-        self._subscriptions[name] = _Subscription(command, token, asked.cumulative)
+        self._subscriptions[name] = OpenSubscription(command, token, asked.cumulative)
         command.id = self._wait(Waiting(receipt, name))
         return (command,)
 
@@ -218,7 +209,7 @@ class Conversation:
         return (commands.Unsubscribe(receipt, destination, name, delete),)
 
     def _ack(self, frame: Frame, receipt: str | None) -> Sequence[Command]:
-        found = self._acknowledged(frame)
+        found = acknowledged(frame, self.version, self._subscriptions)
         if found is None:
             return self._late(frame, receipt)
         subscription, number = found
@@ -234,7 +225,7 @@ class Conversation:
 
     def _nack(self, frame: Frame, receipt: str | None) -> Sequence[Command]:
         requeue = boolean(frame.headers, "requeue")
-        found = self._acknowledged(frame)
+        found = acknowledged(frame, self.version, self._subscriptions)
         if found is None:
             return self._late(frame, receipt)
         subscription, number = found
@@ -253,22 +244,6 @@ class Conversation:
                 command.name,
             ),
         )
-
-    def _acknowledged(self, frame: Frame) -> tuple[_Subscription, int] | None:
-        """The subscription and the number of its message; None: it has ended."""
-        header = "id" if self.version == "1.2" else "message-id"
-        text = frame.headers.get(header)
-        if text is None:
-            raise Refusal("Missing header", BadFrame(f"{frame.command} must include the {header}."))
-        parsed = parse_message_id(text)
-        if parsed is None:
-            error = BadFrame(f"{frame.command} must include a valid {header}.")
-            raise Refusal("Invalid header", error)
-        name, token, number = parsed
-        subscription = self._subscriptions.get(name)
-        if subscription is None or subscription.token not in (None, token):
-            return None
-        return subscription, number
 
     def _late(self, frame: Frame, receipt: str | None) -> Sequence[Command]:
         """The message went back to its queue with its subscription; that is worth no ERROR, but
@@ -294,15 +269,15 @@ class Conversation:
         return () if receipt is None else (commands.Ping(receipt),)
 
     def _begin(self, frame: Frame, receipt: str | None) -> Sequence[Command]:
-        self._begun.begin(_transaction(frame))
+        self._begun.begin(transaction_of(frame))
         return self._answer(receipt)
 
     def _abort(self, frame: Frame, receipt: str | None) -> Sequence[Command]:
-        self._begun.end(_transaction(frame))
+        self._begun.end(transaction_of(frame))
         return self._answer(receipt)
 
     def _commit(self, frame: Frame, receipt: str | None) -> Sequence[Command]:
-        kept = self._begun.end(_transaction(frame))
+        kept = self._begun.end(transaction_of(frame))
         if not kept:
             return self._answer(receipt)
         committed = Committed(receipt, len(kept))
@@ -326,14 +301,6 @@ class Conversation:
         number = next(self._numbers)
         self.waiting[number] = waiting
         return number
-
-
-def _transaction(frame: Frame) -> str:
-    name = frame.headers.get("transaction")
-    if name is None:
-        error = BadFrame(f"{frame.command} must include a transaction header.")
-        raise Refusal("Missing transaction", error)
-    return name
 
 
 _Step = Callable[[Conversation, Frame, str | None], Sequence[Command]]

@@ -7,10 +7,11 @@ from typing import TypeAlias
 
 from twbridge.commands import Ack, Nack, Publish
 from twbridge.destinations import shown
+from twbridge.dialects.stomp.frames import Frame
 from twbridge.dialects.stomp.refusals import Refusal
 from twbridge.errors import BadFrame, TooMany
 
-__all__ = ["Committed", "Kept", "TransactionLimits", "Transactions"]
+__all__ = ["Committed", "Kept", "TransactionLimits", "Transactions", "transaction_of"]
 
 Kept: TypeAlias = Publish | Ack | Nack
 
@@ -107,3 +108,16 @@ class Transactions:
 
 def _bad(text: str) -> Refusal:
     return Refusal("Bad transaction", BadFrame(text))
+
+
+def transaction_of(frame: Frame) -> str:
+    """The transaction that BEGIN, COMMIT or ABORT is about.
+
+    Raises:
+        Refusal: it isn't said.
+    """
+    name = frame.headers.get("transaction")
+    if name is None:
+        error = BadFrame(f"{frame.command} must include a transaction header.")
+        raise Refusal("Missing transaction", error)
+    return name
