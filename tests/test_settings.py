@@ -18,6 +18,7 @@ from twbridge.link.uri import DEFAULT_HEARTBEAT
 from twbridge.policy import Operation, Peer, Policy
 from twbridge.settings import RESERVED_PATHS, Allow, Amqp, Route, Settings, Stream
 
+USERS = "alice:$2y$05$kOwp.QEgkPb2/T.BxnUdlOsW9gtr1XFavFN8UkFhKQvth2f30RxPa"
 DOCS = Path(__file__).parent.parent / "docs" / "settings.md"
 
 
@@ -139,6 +140,9 @@ class EnvironmentTests(SettingsTestCase):
             environ = {variable((section, name)): _VALUES.get((section, name), "7")}
             if name == "url_file":
                 environ = {variable((section, name)): self.write("amqp://h")}
+            if (section, name) == ("auth", "file"):
+                environ = {variable((section, name)): self.write(USERS)}
+                environ["TWBRIDGE_AUTH_METHOD"] = "file"
             if section in ("exchange", "stream", "allow"):
                 for other, value in _VALUES.items():
                     if other[0] == section:
@@ -190,6 +194,7 @@ _VALUES: dict[tuple[str, str], str] = {
     ("stream", "bindings"): "/topic/a.#, /exchange/x",
     ("allow", "operation"): "publish",
     ("allow", "destination"): "/topic/#",
+    ("auth", "method"): "amqp",
     ("limits", "handshake_bytes"): "2048",
     ("websocket", "deflate"): "yes",
     ("embedded", "enabled"): "yes",
@@ -532,6 +537,56 @@ class MistakeTests(SettingsTestCase):
         lines = self.mistakes('[[listen]]\norigins = ["a.example"]\nproxies = ["proxy"]')
         self.assertRegex(lines[0], r"^listen\[0\].origins \(FILE\) is wrong: 'a.example' is not an")
         self.assertRegex(lines[1], r"^listen\[0\].proxies \(FILE\) is wrong: 'proxy' does not")
+
+
+class AuthTests(SettingsTestCase):
+    """Who knows the users."""
+
+    def test_nobody_logs_in_unless_the_settings_say_so(self) -> None:
+        self.assertEqual(load().settings.auth.method, "none")
+        self.assertEqual(load(from_flags({"auth": "amqp"})).settings.auth.method, "amqp")
+
+    def test_the_flag_may_choose_a_file_that_the_settings_name(self) -> None:
+        users = self.write(USERS)
+        path = self.write(f'[auth]\nmethod = "none"\nfile = "{users}"')
+        auth = load(from_flags({"auth": "file"}), {}, path).settings.auth
+        self.assertEqual((auth.method, auth.file), ("file", Path(users)))
+        self.assertEqual(load(None, {}, path).settings.auth.method, "none")
+
+    def test_a_method_that_there_is_not_names_those_that_there_are(self) -> None:
+        (line,) = self.mistakes(flags={"auth": "ldap"})
+        self.assertEqual(line, "auth.method (--auth) must be 'none', 'file' or 'amqp', not 'ldap'")
+
+    def test_the_file_and_its_method_belong_together(self) -> None:
+        self.assertEqual(
+            self.mistakes(flags={"auth": "file"}),
+            ["auth.method (--auth) is file: auth.file must name one"],
+        )
+        self.assertEqual(
+            self.mistakes('[auth]\nfile = "users"'),
+            ['auth.file (FILE) needs auth.method = "file"'],
+        )
+        self.assertEqual(
+            self.mistakes('[auth]\nmethod = "file"\nfile = ""'),
+            ["auth.file (FILE) must not be empty"],
+        )
+
+    def test_a_mistake_in_the_file_of_users_is_one_of_the_settings(self) -> None:
+        users = self.write(f"{USERS}\nbob:hunter2")
+        (line,) = self.mistakes(f'[auth]\nmethod = "file"\nfile = "{users}"')
+        self.assertEqual(
+            line,
+            f"auth.file (FILE): line 2 of {users} has plain text or a hash that is not known; "
+            "only bcrypt is taken: use htpasswd -B",
+        )
+
+    def test_limits_are_positive(self) -> None:
+        for key in ("timeout", "parallel", "waiting"):
+            (line,) = self.mistakes(f"[auth]\n{key} = 0")
+            self.assertEqual(line, f"auth.{key} (FILE) must be greater than 0, not 0")
+        (line,) = self.mistakes("[auth]\nremember = -1")
+        self.assertIn("greater than or equal to 0", line)
+        self.assertEqual(load(None, {"TWBRIDGE_AUTH_REMEMBER": "0"}).settings.auth.remember, 0)
 
 
 class SecretTests(SettingsTestCase):

@@ -22,6 +22,7 @@ from typing import Literal, Protocol, get_args
 
 from twbridge.destinations import Destination, Kind, split, unquote
 from twbridge.errors import BadDestination, Forbidden, SettingsError
+from twbridge.link.topology import Queue
 from twbridge.topics import compile_pattern, covers
 
 __all__ = ["Operation", "Peer", "Policy", "RuleLike"]
@@ -29,6 +30,10 @@ __all__ = ["Operation", "Peer", "Policy", "RuleLike"]
 Operation = Literal["subscribe", "publish", "call"]
 
 RESERVED = "twbridge."
+#: Of queues for answers to one session.
+REPLY = "twbridge.reply."
+#: Of queues of durable subscriptions in STOMP, as RabbitMQ's adapter names them.
+DURABLE = "stomp-subscription-"
 
 
 class RuleLike(Protocol):
@@ -95,6 +100,8 @@ class Policy:
         Raises:
             Forbidden: it may not.
         """
+        if operation == "publish" and _is_reply(destination):
+            return  # whoever was given such a name was asked for an answer
         if destination.name.startswith(RESERVED) and destination.name not in self._reserved_ok:
             raise Forbidden("Names that begin with twbridge. are reserved.")
         if not self._rules:
@@ -111,6 +118,26 @@ class Policy:
         """
         if not self._rules and not peer.loopback:
             raise Forbidden("No rule allows anything on this listener.")
+
+    def check_queue(self, queue: Queue, peer: Peer) -> None:
+        """Return when ``peer`` may have a subscription declare that queue.
+
+        One with a name can be read, so that takes the right to subscribe to it; but the names of
+        durable subscriptions to topics come with the right to the topic. Its dead letters are
+        published somewhere, which takes the right to publish there.
+
+        Raises:
+            Forbidden: it may not.
+        """
+        if queue.name and not queue.name.startswith((DURABLE, REPLY)):
+            self.check("subscribe", Destination("queue", queue.name), peer)
+        letters = queue.arguments.get("x-dead-letter-exchange")
+        if letters is not None:
+            # Without a key of their own they keep that which they came with: any.
+            key = queue.arguments.get("x-dead-letter-routing-key", "#.#")
+            kind: Kind = "exchange" if letters else "queue"
+            name, key = (str(letters), str(key)) if letters else (str(key), "")
+            self.check("publish", Destination(kind, name, key), peer)
 
     def _search(self, operation: Operation, destination: Destination) -> bool:
         return any(rule.allows(operation, destination) for rule in self._rules)
@@ -147,6 +174,10 @@ class _Rule:
         if operation == "subscribe":
             return covers(self._key, destination.key)
         return self._matches_key(destination.key)
+
+
+def _is_reply(destination: Destination) -> bool:
+    return destination.kind == "reply-queue" and destination.name.startswith(REPLY)
 
 
 def _glob(segment: str) -> re.Pattern[str]:

@@ -15,6 +15,7 @@ from twbridge.link.topology import Queue
 from twbridge.wire import Delivery
 
 if TYPE_CHECKING:
+    from twbridge.auth.interfaces import Checker
     from twbridge.dialects.interfaces import Encoder
     from twbridge.hub import Hub
     from twbridge.policy import Policy
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "UP",
-    "Checker",
     "Consumer",
     "ConsumingLink",
     "DeclaringLink",
@@ -158,13 +158,6 @@ class DeclaringLink(Protocol):
 
     def declare(self, what: Queue, /, *, remember: bool) -> Deferred[None]:
         """Declare a queue now; with ``remember`` after each reconnect too."""
-
-
-class Checker(Protocol):
-    """Who knows the users."""
-
-    def check(self, user: str | None, password: str | None, /) -> Deferred[str | None]:
-        """Fires with the user's name; fails with Unauthenticated, NotReady or TooMany."""
 
 
 class Publishing(Protocol):

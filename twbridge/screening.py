@@ -21,7 +21,7 @@ MAX_EXPIRATION = 2**32 - 1
 #: Direct reply-to: who can publish to it answers in another's name.
 DIRECT_REPLY = "amq.rabbitmq.reply-to"
 
-_KINDS = ("exchange", "topic", "queue", "amq-queue", "stream")
+_KINDS = ("exchange", "topic", "queue", "amq-queue", "stream", "reply-queue")
 
 
 def screen(publish: Publish, max_body: int, max_headers: int) -> bool:
@@ -43,7 +43,7 @@ def screen(publish: Publish, max_body: int, max_headers: int) -> bool:
     if destination.kind not in _KINDS:
         raise BadDestination(
             f"You can't publish to /{destination.kind}, but to /exchange, /topic, /queue, "
-            "/amq/queue and /stream destinations."
+            "/amq/queue, /reply-queue and /stream destinations."
         )
     if destination.name.startswith(DIRECT_REPLY):
         raise Forbidden("Clients can't publish to a direct reply-to address.")

@@ -15,7 +15,7 @@ from enum import IntEnum, auto
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -96,6 +96,7 @@ class Session:
         "_later",
         "_leaving",
         "_link_up",
+        "_login",
         "_nonsense",
         "_number",
         "_pending",
@@ -130,6 +131,7 @@ class Session:
         # Commands that wait for the login, and who leaves when all publishes are settled.
         self._later: list[Command] | None = None
         self._leaving: commands.Disconnect | None = None
+        self._login: Deferred[Any] | None = None
         self._pending = 0
         self._nonsense = 0
         self._held = 0
@@ -266,6 +268,9 @@ class Session:
     def _forget(self) -> None:
         """Leave nothing in the hub and at the gate."""
         self._services.gate.leave(self)
+        login, self._login = self._login, None
+        if login is not None:
+            login.cancel()
         subscriptions, self._subscriptions = self._subscriptions, {}
         for subscription in subscriptions.values():
             self._release(subscription)
@@ -306,19 +311,23 @@ class Session:
         services = self._services
         if services.checker is None:
             services.policy.check_anonymous(self.peer)
-            checked: Deferred[str | None] = succeed(None)
+            checked: Deferred[Any] = succeed(None)
         else:
-            checked = services.checker.check(command.user, command.password)
+            checked = services.checker.check(
+                command.user, command.password, local=self.peer.loopback
+            )
         self._later = []
         self._hold(_BY_LOGIN)
+        self._login = checked
         checked.addCallbacks(
             self._connected,
-            self._answer_refused,
+            self._not_connected,
             callbackArgs=(command.id,),
-            errbackArgs=(command.id, "connect"),
+            errbackArgs=(command.id,),
         )
 
     def _connected(self, user: str | None, identity: Id) -> None:
+        self._login = None
         self.peer.user = user
         self.tell(commands.Connected(identity, user))
         if self._state is State.OPEN and self._codec.beats is not None:
@@ -326,6 +335,11 @@ class Session:
         later, self._later = self._later or [], None
         self._obey_all(later)
         self._let_go(_BY_LOGIN)
+
+    def _not_connected(self, failure: Failure, identity: Id) -> None:
+        self._login = None
+        if not failure.check(CancelledError):
+            self._answer_refused(failure, identity, "connect")
 
     def _disconnect(self, command: commands.Disconnect) -> None:
         self._leaving = command
@@ -344,6 +358,8 @@ class Session:
         self._count_subscription()
         self._bound_patterns(destination)
         services.policy.check("subscribe", destination, self.peer)
+        if command.queue is not None:
+            services.policy.check_queue(command.queue, self.peer)
         if plain:
             waiting = services.hub.subscribe(destination, self, patient=command.patient)
             self._subscriptions[key] = waiting

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 
 from twbridge import bus as channels
 from twbridge.amqp import Link
+from twbridge.auth import checker
 from twbridge.broker import EmbeddedBroker
 from twbridge.bus import Bus, BusError
 from twbridge.daemon import topology
@@ -109,7 +110,12 @@ class Bridge:
             reactor,
             settings,
             services,
-            all_dialects(dialects),
+            all_dialects(
+                dialects,
+                vhost=link.parameters.vhost,
+                body=settings.limits.message,
+                prefetch=settings.limits.prefetch,
+            ),
             lambda: self._readiness.answer,
             min(settings.limits.connections, connections or settings.limits.connections),
         )
@@ -138,6 +144,7 @@ class Bridge:
                 prefetch=limits.prefetch,
             ),
             heartbeat=settings.websocket.ping_interval,
+            checker=checker(settings, self._reactor, self.link.parameters),
         )
 
     # -- the beginning
