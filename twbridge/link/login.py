@@ -28,6 +28,8 @@ NAME = "twbridge login"
 #: that is gone. The words are RabbitMQ's.
 _NOT_THE_USER = re.compile(r"limit \(\d+\) is reached|vhost .* not found", re.DOTALL)
 
+_Said = tuple[Connection, bool]
+
 
 class BrokerSource:
     """The users of a broker that may open the virtual host of the settings.
@@ -71,7 +73,7 @@ class BrokerSource:
         # The close is no part of the answer's time, and has a deadline of its own.
         return trying.addCallbacks(_closed, _late)
 
-    async def _any_host(self, parameters: Parameters, until: float) -> Connection | None:
+    async def _any_host(self, parameters: Parameters, until: float) -> _Said:
         problem: Exception = NotReady(LATE)
         for _ in parameters.hosts:
             if self._clock.seconds() >= until:
@@ -86,8 +88,8 @@ class BrokerSource:
                 self._turn += 1  # the next login begins where this one goes on
         raise NotReady(f"the broker could not be asked: {problem}")
 
-    async def _one_host(self, parameters: Parameters, host: str, port: int) -> Connection | None:
-        """The connection of a user who was let in, None where the broker refused."""
+    async def _one_host(self, parameters: Parameters, host: str, port: int) -> _Said:
+        """The connection, and whether the broker let the user in."""
         factory = ConnectionFactory(self._clock, parameters, NAME)
         connection: Any = await self._connect(parameters, host, port).connect(factory)
         try:
@@ -99,19 +101,19 @@ class BrokerSource:
                     user=parameters.username,
                     words=str(error),
                 )
-                return None
+                return connection, False
             raise
         except Exception as error:
             end = ConnectionClosed(0, str(error))
             connection.fail(end, abort=isinstance(error, CancelledError))
             raise
-        return connection  # type: ignore[no-any-return]
+        return connection, True
 
 
-def _closed(connection: Connection | None) -> bool | Deferred[bool]:
-    if connection is None:
-        return False
-    return connection.shutdown().addCallback(lambda _: True)
+def _closed(said: _Said) -> Deferred[bool]:
+    """The answer, once the connection is gone: a login is one at a time for the broker too."""
+    connection, let_in = said
+    return connection.shutdown().addCallback(lambda _: let_in)
 
 
 def _is_refusal(error: ConnectionClosed) -> bool:
