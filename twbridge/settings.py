@@ -133,6 +133,9 @@ class Route(Section):
     """Destination that every frame is published to."""
     subscribe: Annotated[str, AfterValidator(values.is_of_a_route)] = f"/exchange/{CHAT_EXCHANGE}/#"
     """Destination whose messages every client gets."""
+    dialect: Literal["raw", "json", "stomp"] = "raw"
+    """What is spoken with a client that asks for no subprotocol: `raw` (each frame is a message),
+    `json` or `stomp`. `publish` and `subscribe` are for `raw` only."""
     on_error: Literal["close", "ignore"] = "close"
     """What a publish that fails does to its client: closed with 1013, or counted."""
     overflow: Overflow | None = None
@@ -299,7 +302,7 @@ class Settings(BaseSettings):
 
     amqp: Amqp = Amqp()
     listen: tuple[Listen, ...] = (Listen(),)
-    route: tuple[Route, ...] = (Route(),)
+    route: tuple[Route, ...] = (Route(), Route(path="/stomp", dialect="stomp"))
     exchange: tuple[Exchange, ...] = ()
     stream: tuple[Stream, ...] = ()
     allow: tuple[Allow, ...] = ()

@@ -32,6 +32,7 @@ class Route(NamedTuple):
     publish: str = "/exchange/x/in"
     subscribe: str = "/exchange/x/#"
     on_error: str = "close"
+    dialect: str = "raw"
     overflow: Overflow | None = None
 
 

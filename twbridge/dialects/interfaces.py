@@ -26,6 +26,10 @@ class Route(Protocol):
         """A destination."""
 
     @property
+    def dialect(self) -> str:
+        """What is spoken with a client that asks for no subprotocol: raw, json or stomp."""
+
+    @property
     def on_error(self) -> str:
         """``close`` or ``ignore``: what becomes of a client whose publish failed."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import random
 from typing import Any, Final
 
@@ -22,6 +22,12 @@ from twbridge.sockets.origins import Client, Listener
 from twbridge.sockets.ports import Opening, OpenSession, SocketOptions
 from twbridge.sockets.protocol import BridgeProtocol
 
+#: The subprotocol of what a route speaks with a client that asks for none.
+_UNASKED: Final[Mapping[str, str | None]] = {
+    "raw": None,
+    "json": "v1.twbridge.json",
+    "stomp": "v12.stomp",
+}
 _VERSION: Final = (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"))
 
 
@@ -144,18 +150,19 @@ class BridgeFactory(WebSocketServerFactory):
         if head.one("sec-websocket-version") != "13":
             raise Refusal(426, "Only version 13 of WebSocket is spoken here.", _VERSION)
         self._admission.origin(head, client)
-        dialect = self._choose(head.items("sec-websocket-protocol"))
+        offered = head.items("sec-websocket-protocol")
+        dialect = self._choose(offered or [_UNASKED[route.dialect]])
         peer = self._admission.peer(head, client)
-        opening = Opening(peer, dialect.codec(route), dialect.subprotocol)
+        chosen = dialect.subprotocol if offered else None
+        opening = Opening(peer, dialect.codec(route), chosen)
         return self._kind(self, opening, lease)
 
-    def _choose(self, offered: list[str]) -> IDialect:
-        """The first dialect offered that is spoken here; without an offer, the nameless one.
+    def _choose(self, names: Sequence[str | None]) -> IDialect:
+        """The first of the dialects that is spoken here.
 
         Raises:
             Refusal: 400.
         """
-        names: list[str | None] = [*offered] or [None]
         for name in names:
             if name in self._dialects:
                 return self._dialects[name]
