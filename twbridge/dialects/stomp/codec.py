@@ -150,6 +150,8 @@ class StompCodec:
     def _refused(self, event: commands.Refused) -> bytes | None:
         """Anything that is refused is the end."""
         waiting = self._forget(event.id)
+        if waiting.abandoned:
+            return self._receipts(waiting.receipt)
         if _is_late(event, waiting):
             return None
         error = event.error

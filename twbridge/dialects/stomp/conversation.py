@@ -65,6 +65,8 @@ class Waiting:
     receipt: str | None
     #: The subscription that it makes.
     name: str | None = None
+    #: It was ended before it stood, so that it may fail.
+    abandoned: bool = False
     committed: Committed | None = None
 
 
@@ -177,7 +179,7 @@ class Conversation:
         transaction = frame.headers.get("transaction")
         if transaction is None:
             return (command,)
-        self._begun.keep(transaction, command)
+        self._begun.keep(transaction, command, _size(frame))
         return ()
 
     def _subscribe(self, frame: Frame, receipt: str | None) -> Sequence[Command]:
@@ -204,6 +206,9 @@ class Conversation:
         if subscription is None:
             text = f"There is no subscription {shown(name[2:])} to end."
             raise Refusal("No subscription found", NotFound(text))
+        made = subscription.command.id
+        if isinstance(made, int) and made in self.waiting:
+            self.waiting[made].abandoned = True
         destination, queue = subscription.command.destination, subscription.command.queue
         delete = durable and destination.kind == "topic" and queue is not None
         return (commands.Unsubscribe(receipt, destination, name, delete),)
@@ -217,11 +222,8 @@ class Conversation:
         if command.ack == "auto":
             # Nothing of an automatic subscription or of a stream waits for it.
             return self._answer(receipt)
-        return self._settle(
-            frame,
-            receipt,
-            commands.Ack(None, command.destination, number, subscription.cumulative, command.name),
-        )
+        ack = commands.Ack(None, command.destination, number, subscription.cumulative, command.name)
+        return self._settle(frame, receipt, ack)
 
     def _nack(self, frame: Frame, receipt: str | None) -> Sequence[Command]:
         requeue = boolean(frame.headers, "requeue")
@@ -301,6 +303,10 @@ class Conversation:
         number = next(self._numbers)
         self.waiting[number] = waiting
         return number
+
+
+def _size(frame: Frame) -> int:
+    return len(frame.body) + sum(len(name) + len(value) for name, value in frame.headers.items())
 
 
 _Step = Callable[[Conversation, Frame, str | None], Sequence[Command]]

@@ -227,7 +227,10 @@ def name_of(frame: Frame) -> str:
     if identity.startswith(TEMPORARY):
         error = BadFrame(f"The id of {frame.command} may not begin with {TEMPORARY}.")
         raise Refusal("Invalid id", error)
-    return f"{BY_ID}{identity}"
+    name = f"{BY_ID}{identity}"
+    if len(name.encode()) > MAX_BYTES:
+        raise Refusal("Invalid id", BadFrame(f"An id has at most {MAX_BYTES - 2} bytes."))
+    return name
 
 
 @dataclass(slots=True)

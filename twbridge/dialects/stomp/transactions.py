@@ -24,8 +24,8 @@ class TransactionLimits:
     open: int = 16
     #: Commands in all of them.
     commands: int = 1000
-    #: Bytes of their bodies.
-    bytes: int = 4 << 20
+    #: Their size: bytes of the bodies, and characters of the headers.
+    size: int = 4 << 20
 
 
 @dataclass(slots=True)
@@ -68,7 +68,7 @@ class Transactions:
             raise TooMany(f"A session has at most {self._limits.open} transactions.")
         self._open[name] = _Open()
 
-    def keep(self, name: str, command: Kept) -> None:
+    def keep(self, name: str, command: Kept, size: int) -> None:
         """Keep a command until the commit.
 
         Raises:
@@ -76,12 +76,11 @@ class Transactions:
             TooMany: it is one too many.
         """
         transaction = self._get(name)
-        size = len(command.body) if isinstance(command, Publish) else 0
         limits = self._limits
         if self._count >= limits.commands:
             raise TooMany(f"Transactions keep at most {limits.commands} frames.")
-        if self._size + size > limits.bytes:
-            raise TooMany(f"Transactions keep at most {limits.bytes} bytes.")
+        if self._size + size > limits.size:
+            raise TooMany(f"Transactions keep at most {limits.size} bytes.")
         transaction.commands.append(command)
         transaction.size += size
         self._count += 1
