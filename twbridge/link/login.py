@@ -96,7 +96,7 @@ class BrokerSource:
             await connection.login()
         except ConnectionClosed as error:
             if _is_refusal(error):
-                _log.info(
+                _log.debug(
                     "the broker refused the login of {user!r}: {words!r}",
                     user=parameters.username,
                     words=str(error),
