@@ -48,6 +48,8 @@ class FakeConsumer:
         options: dict[str, Any],
     ) -> None:
         self.queue = queue
+        #: As it was first asked for.
+        self.asked = queue
         self._on_delivery = on_delivery
         self.ended: TwbridgeError | None = None
         self._on_end = on_end or (lambda _error: None)
