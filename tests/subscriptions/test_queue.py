@@ -125,11 +125,26 @@ class DeliverTests(QueueCase):
         self.assertEqual(len(self.outlet.frames), 1)
         self.assertEqual(self.consumer.answered, [("ack", 3, True)])
 
-    def test_with_close_it_is_the_outbox_that_overflows(self) -> None:
-        self.start(overflow="close")
-        self.outlet.room = 0
-        self.deliver(1, 2)
-        self.assertEqual(len(self.outlet.frames), 1)
+    def test_with_close_a_client_that_lets_too_much_wait_is_ended_and_nothing_lost(self) -> None:
+        for acks in (False, True):
+            self.outlet.overflows = 0
+            subscription = self.start(overflow="close", acks=acks)
+            self.outlet.on_overflow = subscription.end
+            self.outlet.room, self.outlet.budget.left = 0, 50
+            self.deliver(1)
+            self.deliver(2)
+            self.assertEqual((self.outlet.overflows, self.consumer.answered), (0, []))
+            self.deliver(3)
+            self.assertEqual((self.outlet.overflows, self.outlet.frames), (1, []))
+            self.assertEqual(self.consumer.answered, [("nack", 3, True, True)])
+
+    def test_with_close_one_large_message_is_no_overflow(self) -> None:
+        subscription = self.start(overflow="close")
+        self.outlet.room, self.outlet.budget.left = 0, 5
+        self.deliver(1)
+        self.outlet.room = 1
+        subscription.writable()
+        self.assertEqual((self.outlet.overflows, len(self.outlet.frames)), (0, 1))
 
     def test_with_drop_oldest_the_queue_is_emptied_and_the_loss_told(self) -> None:
         subscription = self.start(overflow="drop-oldest")
