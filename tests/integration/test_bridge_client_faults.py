@@ -20,7 +20,7 @@ from tests.integration.subscription_cases import (
 )
 
 TOML = "amqp = { timeout = 3.0, reconnect_cap = 0.5 }"
-AGAIN = 200
+AGAIN = 60
 """Messages that must be confirmed after the last fault."""
 
 
@@ -81,7 +81,7 @@ class FaultScenarios(SubscriptionCase):
         await self.flowing(crowd)
         return crowd
 
-    async def flowing(self, crowd: Crowd, number: int = 50, seconds: float = 20.0) -> None:
+    async def flowing(self, crowd: Crowd, number: int = 25, seconds: float = 20.0) -> None:
         """Wait until so many more messages have reached everybody."""
         for each in (*crowd.readers, *crowd.workers):
             goal = len(each.got) + number
