@@ -44,16 +44,18 @@ class FanoutRun:
     cores: dict[str, float]
 
 
-def run_fanout(subject: Subject, broker: Broker, count: int, seconds: float) -> FanoutRun:
-    """Connect ``count`` clients and keep them supplied for ``seconds``.
+def run_fanout(
+    subject: Subject, broker: Broker, count: int, seconds: float, body: bytes = BODY
+) -> FanoutRun:
+    """Connect ``count`` clients and keep them supplied with one message for ``seconds``.
 
     Raises:
         RuntimeError: A client has not received exactly what was published.
     """
-    message = publish_frames(subject.exchange, "bench", BODY, CONTENT_TYPE)
+    message = publish_frames(subject.exchange, "bench", body, CONTENT_TYPE)
     with closing(Source(broker.url, subject.exchange, message)) as source:
         clients = subject.connect(count)
-        frame = probe(subject, clients, source)
+        frame = probe(subject, clients, source, body)
         herd, unit = subject.herd(clients, frame)
         with closing(herd):
             source.published = 0
@@ -72,7 +74,7 @@ def run_fanout(subject: Subject, broker: Broker, count: int, seconds: float) -> 
     return FanoutRun(deliveries / usage.elapsed, cpu, frame, usage.cores())
 
 
-def probe(subject: Subject, clients: Sequence[Client], source: Source) -> int:
+def probe(subject: Subject, clients: Sequence[Client], source: Source, body: bytes = BODY) -> int:
     """Publish until every client has received the message, unchanged; the bytes of a frame.
 
     A raw client is not told when its subscription is in force, so the first may miss some.
@@ -89,7 +91,7 @@ def probe(subject: Subject, clients: Sequence[Client], source: Source) -> int:
                 if time.monotonic() > deadline:
                     raise
                 source.publish()
-        if subject.body(payload) != BODY:
+        if subject.body(payload) != body:
             raise RuntimeError(f"{subject.name} delivered {payload!r}")
         sizes.add(size)
     time.sleep(0.3)

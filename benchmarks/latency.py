@@ -19,7 +19,9 @@ from benchmarks.sockets import Client
 from benchmarks.source import Source, publish_frames
 from benchmarks.subjects import Subject
 
-_STAMP = 20
+STAMP = b"0" * 20
+"""A place in a body for the time at which it was sent."""
+_BODY = STAMP + BODY[len(STAMP) :]
 _SKIPPED = 0.5
 
 
@@ -52,30 +54,36 @@ def run_latency(
     Raises:
         RuntimeError: A client has not received every message.
     """
-    message = publish_frames(subject.exchange, "bench", BODY, CONTENT_TYPE)
+    message = publish_frames(subject.exchange, "bench", _BODY, CONTENT_TYPE)
     with closing(Source(broker.url, subject.exchange, message)) as source:
         clients = subject.connect(count)
-        frame = probe(subject, clients, source)
-        watch = _Watch(clients, frame, frame - len(BODY))
+        frame = probe(subject, clients, source, _BODY)
+        watch = Watch(clients, frame, frame - len(_BODY))
         meter = Meter(subject.process, broker.process)
         with closing(watch):
-            _publish(source, message, watch, rate, seconds)
+            publish_steadily(source, message, watch, rate, seconds)
         others = meter.usage().cores()["others"]
     times = watch.milliseconds[int(_SKIPPED * rate) * count :]
     cuts = quantiles(times, n=100)
     return LatencyRun(cuts[49], cuts[98], max(times), len(watch.milliseconds), others)
 
 
-def _publish(source: Source, message: bytes, watch: _Watch, rate: int, seconds: float) -> None:
-    """Publish at a steady rate, with the time in each body, until all was delivered."""
-    at = message.index(BODY)
+def publish_steadily(
+    source: Source, message: bytes, watch: Watch, rate: int, seconds: float
+) -> None:
+    """Publish at a steady rate until all was delivered, with the time in place of `STAMP`.
+
+    Raises:
+        RuntimeError: A client has not received every message.
+    """
+    before, _, behind = message.partition(STAMP)
     total, sent = int(rate * seconds), 0
+    expected = len(watch.milliseconds) + total * watch.count
     start = time.monotonic() + 0.05
-    while len(watch.milliseconds) < total * watch.count:
+    while len(watch.milliseconds) < expected:
         now = time.monotonic()
         if sent < total and now >= start + sent / rate:
-            stamp = b"%0*d" % (_STAMP, time.monotonic_ns())
-            source.publish(message[:at] + stamp + message[at + _STAMP :])
+            source.publish(before + b"%0*d" % (len(STAMP), time.monotonic_ns()) + behind)
             sent += 1
         elif now > start + seconds + 5:
             raise RuntimeError("A client has not received every message")
@@ -83,13 +91,13 @@ def _publish(source: Source, message: bytes, watch: _Watch, rate: int, seconds: 
         watch.wait(max(0.0, due - time.monotonic()))
 
 
-class _Watch:
+class Watch:
     """Reads the time of sending out of frames of one length.
 
     Args:
         clients: Who receives; closed with the watch.
         frame: Bytes of a frame.
-        start: Where the body begins in it.
+        start: Where the time begins in it.
 
     Attributes:
         milliseconds: How long each delivery took, in the order of their arrival.
@@ -100,7 +108,7 @@ class _Watch:
         self.milliseconds: list[float] = []
         self.count = len(clients)
         self._frame = frame
-        self._stamp = slice(start, start + _STAMP)
+        self._stamp = slice(start, start + len(STAMP))
         self._partial: dict[int, bytes] = {}
         self._epoll = select.epoll()
         self._sockets = {client.socket.fileno(): client.socket for client in clients}

@@ -7,180 +7,18 @@ figure is the median over the turns.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import results
-from benchmarks.codec import run_codec
-from benchmarks.fanout import run_fanout
-from benchmarks.idle import run_idle
-from benchmarks.latency import run_latency
-from benchmarks.publishing import run_publishing
-from benchmarks.results import Claim, Section
-from benchmarks.servers import HERE, Bridge, Broker, node_bridge, rabbitmq, twbridge
-from benchmarks.subjects import JsonDialect, RawRoute, Subject, WebStomp
+from benchmarks.cases import Plan, codec, fanout, idle, latency, publish, say
+from benchmarks.client_cases import acks, deflate, stalled, stream
+from benchmarks.results import Section
+from benchmarks.servers import HERE
 
 RESULTS = HERE / "results.json"
 DOCS = HERE.parent / "docs" / "benchmarks.md"
-OURS, NODE, STOMP = "twbridge", "Node ws + amqplib", "RabbitMQ Web STOMP"
-_CORES = {"server": "cores, server", "broker": "cores, broker", "load": "cores, load"}
 _NOISE = 0.1
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How much to measure.
-
-    Attributes:
-        turns: How often every subject of a case has its turn.
-        seconds: How long a run lasts, without its warming up.
-        idle_clients: How many idle clients.
-        messages: How many messages a run of the codec handles.
-    """
-
-    turns: int = 5
-    seconds: float = 4.0
-    idle_clients: int = 5000
-    messages: int = 50000
-
-
-def codec(plan: Plan) -> dict[str, Section]:
-    """CPU for one message: deliver to callback, publish with confirm."""
-    deliver = Section(
-        "Codec: deliver to callback, 100-byte messages",
-        {"deliver-memory": "CPU us/message, bytes to callback", "deliver": "from RabbitMQ"},
-    )
-    publish = Section(
-        "Codec: publish, 100-byte messages",
-        {"publish-memory": "CPU us/message, call to bytes", "publish": "to RabbitMQ"},
-        note="twbridge's publish waits for the broker's confirm. txAMQP has no confirms.",
-    )
-    names = {OURS: "twbridge", "txAMQP 0.8.2": "txAMQP", "pika, Twisted adapter": "pika"}
-    confirming = {"pika, Twisted adapter, confirms": "pika-confirms"}
-    with rabbitmq() as broker:
-        for section, subjects in ((deliver, names), (publish, names | confirming)):
-            for _ in range(plan.turns):
-                for subject, client in subjects.items():
-                    for what in section.units:
-                        cost = run_codec(client, what, broker, plan.messages)
-                        section.of(subject).add(**{what: cost})
-                        _say(f"{subject}, {what}: {cost:.2f} us")
-    for section, text, bound in (
-        (deliver, "Deliver to callback", 4),
-        (publish, "Publish with confirm", 10),
-    ):
-        for what, heading in section.units.items():
-            where = "RabbitMQ" if "RabbitMQ" in heading else "memory"
-            cost = section.of(OURS).median(what)
-            section.claims.append(Claim(f"{text}, {where}", cost, "at most", bound, "us"))
-    return {"codec-deliver": deliver, "codec-publish": publish}
-
-
-def fanout(plan: Plan) -> dict[str, Section]:
-    """Deliveries a second to 100 and 500 clients, raw and JSON."""
-    units = {"rate": "deliveries/s", "cpu": "CPU us/delivery", **_CORES}
-    sections = {}
-    with rabbitmq() as broker, twbridge(broker) as ours, node_bridge(broker) as node:
-        stomp = WebStomp(broker)
-        raw: list[Subject] = [RawRoute(ours), RawRoute(node), stomp]
-        json: list[Subject] = [JsonDialect(ours), JsonDialect(node)]
-        for key, title, subjects, count, node_bound in (
-            ("fanout-raw-100", "Fan-out: raw route, 100 clients", raw, 100, 3),
-            ("fanout-raw-500", "Fan-out: raw route, 500 clients", raw, 500, 6),
-            ("fanout-json-100", "Fan-out: JSON dialect, 100 clients", json, 100, 3),
-        ):
-            section = sections[key] = Section(title, units)
-            for _ in range(plan.turns):
-                for subject in subjects:
-                    run = run_fanout(subject, broker, count, plan.seconds)
-                    section.of(subject.name).add(rate=run.rate, cpu=run.cpu, **run.cores)
-                    _say(f"{title}: {subject.name}: {run}")
-            section.claims.append(_times(section, NODE, node_bound))
-            if stomp in subjects:
-                section.claims.append(_times(section, STOMP, 10))
-    return sections
-
-
-def _times(section: Section, rival: str, bound: float) -> Claim:
-    ratio = section.ratio("rate", OURS, rival)
-    return Claim(f"Deliveries/s, twbridge / {rival}", ratio, "at least", bound)
-
-
-def publish(plan: Plan) -> dict[str, Section]:
-    """Confirmed publishes a second of 8 JSON clients."""
-    units = {"rate": "confirmed/s", "cpu": "CPU us/message", **_CORES}
-    sections = {}
-    with rabbitmq() as broker, twbridge(broker) as ours, node_bridge(broker) as node:
-        for key, title, routed in (
-            ("publish-routed", "Confirmed publishes: 8 JSON clients, into a queue", True),
-            ("publish-unrouted", "Confirmed publishes: 8 JSON clients, no queue bound", False),
-        ):
-            section = sections[key] = Section(title, units)
-            for _ in range(plan.turns):
-                for bridge in (ours, node):
-                    run = run_publishing(bridge, broker, 8, plan.seconds, routed=routed)
-                    section.of(bridge.name).add(rate=run.rate, cpu=run.cpu, **run.cores)
-                    _say(f"{title}: {bridge.name}: {run}")
-            ratio = section.ratio("rate", OURS, NODE)
-            section.claims.append(Claim(f"Confirmed/s, twbridge / {NODE}", ratio, "at least", 0.8))
-    return sections
-
-
-def idle(plan: Plan) -> dict[str, Section]:
-    """Resident memory of idle, subscribed clients."""
-    units = {
-        "share": "KB/client, all",
-        "slope": "KB/client, the last four fifths",
-        "base": "MB without clients",
-    }
-    sections = {}
-    for key, title, subject in (
-        ("idle-raw", "raw route", RawRoute),
-        ("idle-json", "JSON dialect", JsonDialect),
-    ):
-        section = Section(f"{plan.idle_clients:,} idle subscribed clients: {title}", units)
-        sections[key] = section
-        with rabbitmq() as broker:
-            # Memory does not jitter as time does, and each run needs a fresh process.
-            for start in [twbridge, node_bridge] * min(plan.turns, 3):
-                with _started(start, broker) as bridge:
-                    run = run_idle(subject(bridge), broker, plan.idle_clients)
-                section.of(bridge.name).add(
-                    share=run.share / 1024,
-                    slope=run.slope / 1024,
-                    base=run.base / 2**20,
-                )
-                _say(f"{section.title}: {bridge.name}: {run}")
-        worst = max(section.of(OURS).median(name) for name in ("share", "slope"))
-        section.claims.append(Claim("Memory of a client", worst, "at most", 16, "KB"))
-    return sections
-
-
-def _started(
-    start: Callable[[Broker], AbstractContextManager[Bridge]], broker: Broker
-) -> AbstractContextManager[Bridge]:
-    return start(broker)
-
-
-def latency(plan: Plan) -> dict[str, Section]:
-    """Time from publish to frame, 50 raw clients, 200 messages a second."""
-    title = "Latency: AMQP publish to frame, 50 raw clients, 200 messages/s"
-    section = Section(title, {"p50": "p50 ms", "p99": "p99 ms", "worst": "slowest ms"})
-    with rabbitmq() as broker, twbridge(broker) as ours, node_bridge(broker) as node:
-        for _ in range(plan.turns):
-            for subject in (RawRoute(ours), RawRoute(node)):
-                run = run_latency(subject, broker, 50, 200, plan.seconds + 1)
-                section.of(subject.name).add(
-                    p50=run.p50, p99=run.p99, worst=run.worst, others=run.others
-                )
-                _say(f"{title}: {subject.name}: {run}")
-    ratio = section.ratio("p99", OURS, NODE)
-    section.claims.append(Claim(f"p99, twbridge / {NODE}", ratio, "at most", 1))
-    return {"latency": section}
-
 
 BENCHMARKS: dict[str, Callable[[Plan], dict[str, Section]]] = {
     "codec": codec,
@@ -188,6 +26,10 @@ BENCHMARKS: dict[str, Callable[[Plan], dict[str, Section]]] = {
     "publish": publish,
     "idle": idle,
     "latency": latency,
+    "acks": acks,
+    "stream": stream,
+    "deflate": deflate,
+    "stalled": stalled,
 }
 ORDER = [
     "codec-deliver",
@@ -199,7 +41,12 @@ ORDER = [
     "publish-unrouted",
     "idle-raw",
     "idle-json",
+    "idle-deflate",
     "latency",
+    "acks",
+    "stream",
+    "deflate",
+    "stalled",
 ]
 
 
@@ -207,11 +54,7 @@ def _warn(section: Section) -> None:
     """Say so if the machine was not quiet."""
     noise = [n for series in section.series for n in series.figures.get("others", [])]
     if any(n > _NOISE for n in noise):
-        _say(f"Other programs used up to {max(noise):.1f} cores: do not trust these figures.\n")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+        say(f"Other programs used up to {max(noise):.1f} cores: do not trust these figures.\n")
 
 
 def main() -> None:
@@ -238,7 +81,7 @@ def main() -> None:
         return
     plan = Plan(arguments.turns, arguments.seconds, arguments.clients, arguments.messages)
     if arguments.quick:
-        plan = Plan(1, 1.0, min(arguments.clients, 500), 5000)
+        plan = Plan(1, 1.0, min(arguments.clients, 500), 5000, 10000, 200)
     chosen = list(BENCHMARKS) if arguments.what == "all" else [arguments.what]
     missed = 0
     for name in chosen:

@@ -44,6 +44,10 @@ subscribe = "/exchange/{exchange}/#"
 [limits]
 connections = 8000
 connections_per_address = 2000
+send_buffer = {send_buffer}
+
+[websocket]
+deflate = {deflate}
 """
 
 
@@ -120,16 +124,42 @@ def node_bridge(broker: Broker, exchange: str = "bench.node") -> Iterator[Bridge
 
 
 @contextmanager
-def twbridge(broker: Broker, exchange: str = "bench.twbridge") -> Iterator[Bridge]:
-    """Our bridge as users run it, ``twistd -n twbridge`` with a settings file."""
+def twbridge(
+    broker: Broker,
+    exchange: str = "bench.twbridge",
+    *,
+    deflate: bool = False,
+    send_buffer: int = 1 << 20,
+    profile: Path | None = None,
+) -> Iterator[Bridge]:
+    """Our bridge as users run it, ``twistd -n twbridge`` with a settings file.
+
+    Args:
+        broker: Its broker.
+        exchange: The topic exchange that its clients hear.
+        deflate: ``websocket.deflate``.
+        send_buffer: ``limits.send_buffer``.
+        profile: Where twistd writes cProfile's statistics when the bridge has ended.
+    """
     (port,) = free_ports(1)
     twistd = shutil.which("twistd", path=str(Path(sys.executable).parent)) or "twistd"
+    command = [twistd, "--nodaemon", "--pidfile="]
+    if profile is not None:
+        command += ["--profile", str(profile), "--profiler", "cprofile", "--savestats"]
     with _scratch() as scratch:
         config = scratch / "bench.toml"
-        config.write_text(_TWBRIDGE_CONFIG.format(url=broker.url, port=port, exchange=exchange))
-        command = [twistd, "--nodaemon", "--pidfile=", "twbridge", "--config", str(config)]
+        config.write_text(
+            _TWBRIDGE_CONFIG.format(
+                url=broker.url,
+                port=port,
+                exchange=exchange,
+                send_buffer=send_buffer,
+                deflate=str(deflate).lower(),
+            )
+        )
         log = scratch / "twbridge.log"
-        with _running(command, HERE.parent, log) as process:
+        arguments = ["twbridge", "--config", str(config)]
+        with _running([*command, *arguments], HERE.parent, log) as process:
             _until(process, log, lambda: _ready(f"http://127.0.0.1:{port}/readyz"))
             yield Bridge("twbridge", Address(port), exchange, Watched(process.pid))
 

@@ -71,23 +71,50 @@ class RawRoute:
         return Herd(clients), frame
 
 
+@dataclass(frozen=True)
 class JsonDialect(RawRoute):
-    """The JSON dialect of a bridge, each client subscribed to everything on the exchange."""
+    """The JSON dialect of a bridge, each client subscribed to the exchange.
+
+    Attributes:
+        deflate: The clients have messages compressed.
+        label: For the tables, in place of the bridge's name.
+        key: Of the subscription.
+    """
+
+    deflate: bool = False
+    label: str = ""
+    key: str = "#"
+
+    @property
+    def name(self) -> str:
+        """The label, or the bridge's name."""
+        return self.label or self.bridge.name
 
     def connect(self, count: int) -> list[Client]:
         """Connect and subscribe, the requests of all clients at once."""
-        clients = list(connect_many(self.bridge.address, count, JSON_DIALECT))
-        destination = f"/exchange/{self.exchange}/#"
-        for client in clients:
-            _expect(client, "welcome")
-            client.send_text(json.dumps({"op": "subscribe", "id": "s", "destination": destination}))
-        for client in clients:
-            _expect(client, "subscribed")
+        clients = list(connect_many(self.bridge.address, count, JSON_DIALECT, deflate=self.deflate))
+        destination = f"/exchange/{self.exchange}/{self.key}"
+        ask(clients, {"op": "subscribe", "destination": destination})
         return clients
 
     def body(self, payload: bytes) -> bytes:
         """The message's body, written the way the benchmark's message is."""
         return json.dumps(json.loads(payload)["body"], separators=(",", ":")).encode()
+
+
+def ask(clients: Sequence[Client], *requests: dict[str, object]) -> None:
+    """Send each of new JSON clients its subscription; they are greeted, and it is in force.
+
+    Args:
+        clients: They have received nothing yet.
+        requests: The one for all of them, or one for each.
+    """
+    every = requests if len(requests) == len(clients) else requests * len(clients)
+    for client, request in zip(clients, every, strict=True):
+        _expect(client, "welcome")
+        client.send_text(json.dumps({"id": "s"} | request))
+    for client in clients:
+        _expect(client, "subscribed")
 
 
 def _expect(client: Client, op: str) -> None:
@@ -112,15 +139,7 @@ class WebStomp:
     def connect(self, count: int) -> list[Client]:
         """Connect, log in and subscribe; the receipts come when the bindings exist."""
         clients = list(connect_many(self.broker.web_stomp, count, "v12.stomp"))
-        login = "CONNECT\naccept-version:1.2\nhost:/\nlogin:guest\npasscode:guest\n\n\0"
-        subscribe = f"SUBSCRIBE\nid:0\nreceipt:r\ndestination:/exchange/{self.exchange}/#\n\n\0"
-        for request, answer in ((login, b"CONNECTED"), (subscribe, b"RECEIPT")):
-            for client in clients:
-                client.send_text(request)
-            for client in clients:
-                frame = client.read_frame()
-                if not frame.startswith(answer):
-                    raise RuntimeError(f"Web STOMP answered {frame!r}")
+        stomp(clients, f"destination:/exchange/{self.exchange}/#")
         return clients
 
     def body(self, payload: bytes) -> bytes:
@@ -130,3 +149,22 @@ class WebStomp:
     def herd(self, clients: Sequence[Client], frame: int) -> tuple[Herd, int]:
         """Message ids grow, so frames are counted by the word that begins them."""
         return MarkerHerd(clients, b"MESSAGE\n"), 1
+
+
+def stomp(clients: Sequence[Client], *headers: str) -> None:
+    """Log new STOMP clients in and subscribe each.
+
+    Args:
+        clients: They have received nothing yet.
+        headers: Of SUBSCRIBE, with the destination: the ones for all, or those for each.
+    """
+    login = "CONNECT\naccept-version:1.2\nhost:/\nlogin:guest\npasscode:guest\n\n\0"
+    every = headers if len(headers) == len(clients) else headers * len(clients)
+    subscribe = [f"SUBSCRIBE\nid:0\nreceipt:r\n{each}\n\n\0" for each in every]
+    for requests, answer in (([login] * len(clients), b"CONNECTED"), (subscribe, b"RECEIPT")):
+        for client, request in zip(clients, requests, strict=True):
+            client.send_text(request)
+        for client in clients:
+            frame = client.read_frame()
+            if not frame.startswith(answer):
+                raise RuntimeError(f"Web STOMP answered {frame!r}")

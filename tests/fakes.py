@@ -48,6 +48,8 @@ class FakeConsumer:
         options: dict[str, Any],
     ) -> None:
         self.queue = queue
+        #: As it was first asked for.
+        self.asked = queue
         self._on_delivery = on_delivery
         self.ended: TwbridgeError | None = None
         self._on_end = on_end or (lambda _error: None)
@@ -348,8 +350,10 @@ class FakeOutlet:
         #: Frames as bytes, events as they are.
         self.heard: list[Any] = []
         self.over: list[tuple[Destination, TwbridgeError]] = []
-        #: Called within each send, as an overflow is.
+        #: Called within each send: what it sets off.
         self.on_send: Callable[[], object] = lambda: None
+        self.overflows = 0
+        self.on_overflow: Callable[[], object] = lambda: None
 
     @property
     def takes_data(self) -> bool:
@@ -362,6 +366,10 @@ class FakeOutlet:
 
     def tell(self, event: Event) -> None:
         self.heard.append(event)
+
+    def overflowed(self) -> None:
+        self.overflows += 1
+        self.on_overflow()
 
     def ended(self, destination: Destination, error: TwbridgeError) -> None:
         self.over.append((destination, error))

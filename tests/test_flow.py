@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.interfaces import IPushProducer
+from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from tests.fakes import FakeLink
-from twbridge.flow import Gate, Outbox
+from twbridge.flow import Budget, Drops, Gate, Lane, Outbox
 
 
 class Socket:
@@ -149,3 +156,136 @@ class GateTests(SynchronousTestCase):
         self.gate.stop()
         self.link.press(False)
         self.assertEqual(waiter.times, 0)
+
+
+class LaneTests(SynchronousTestCase):
+    """What waits for a slow socket and may be dropped."""
+
+    def lane(self, size: int = 10, latest: bool = False) -> tuple[Lane, Budget]:
+        budget = Budget(size)
+        return Lane(latest, budget), budget
+
+    def keep(self, lane: Lane, *frames: bytes) -> None:
+        for frame in frames:
+            lane.keep(frame, frame[:1].decode())
+
+    def all(self, lane: Lane) -> list[bytes]:
+        return [lane.pop() for _ in range(len(lane))]
+
+    def test_what_waits_is_taken_in_order(self) -> None:
+        lane, budget = self.lane()
+        self.keep(lane, b"aaa", b"bb", b"aa")
+        self.assertEqual((len(lane), budget.left, lane.dropped), (3, 3, 0))
+        self.assertEqual((self.all(lane), budget.left), ([b"aaa", b"bb", b"aa"], 10))
+
+    def test_the_oldest_give_way_to_the_newest_and_are_counted(self) -> None:
+        lane, budget = self.lane()
+        self.keep(lane, b"aaaa", b"bbbb", b"cccccc")
+        self.assertEqual((lane.dropped, budget.left), (1, 0))
+        self.assertEqual(self.all(lane), [b"bbbb", b"cccccc"])
+
+    def test_of_each_key_only_the_newest_waits_in_its_turn(self) -> None:
+        lane, budget = self.lane(latest=True)
+        self.keep(lane, b"a1", b"b1", b"a2", b"a3")
+        self.assertEqual((lane.dropped, budget.left), (2, 6))
+        self.assertEqual(self.all(lane), [b"b1", b"a3"])
+
+    def test_the_newest_of_each_key_may_give_way_too(self) -> None:
+        lane, _ = self.lane(latest=True)
+        self.keep(lane, b"aaaa", b"bbbb", b"cccc")
+        self.assertEqual((lane.dropped, self.all(lane)), (1, [b"bbbb", b"cccc"]))
+
+    def test_one_that_is_too_large_for_all_the_room_is_dropped_alone(self) -> None:
+        lane, budget = self.lane()
+        self.keep(lane, b"aa", b"b" * 11, b"c" * 9)
+        self.assertEqual((lane.dropped, budget.left), (2, 1))
+        self.assertEqual(self.all(lane), [b"c" * 9])
+
+    def test_of_one_that_is_too_large_nothing_older_is_shown_either(self) -> None:
+        lane, _ = self.lane(latest=True)
+        self.keep(lane, b"a1", b"b1", b"a" * 11)
+        self.assertEqual((lane.dropped, self.all(lane)), (2, [b"b1"]))
+
+    def test_the_room_is_shared_but_nobody_drops_what_is_in_another_lane(self) -> None:
+        one, budget = self.lane()
+        other = Lane(False, budget)
+        self.keep(one, b"a" * 8)
+        self.keep(other, b"bb", b"cc", b"ddd")
+        self.assertEqual((one.dropped, other.dropped, budget.left), (0, 2, 0))
+        self.assertEqual(self.all(one) + self.all(other), [b"a" * 8, b"cc"])
+        self.assertEqual(budget.left, 10)
+
+    def test_cleared_it_gives_the_room_back_and_counts_nothing(self) -> None:
+        lane, budget = self.lane()
+        self.keep(lane, b"a" * 6, b"b" * 6)
+        lane.clear()
+        self.assertEqual((len(lane), lane.dropped, budget.left), (0, 0, 10))
+
+    def test_dropped_as_a_whole_it_counts_all(self) -> None:
+        lane, budget = self.lane()
+        self.keep(lane, b"aaa", b"bbb")
+        self.assertEqual((lane.drop_all(), lane.dropped, budget.left), (2, 2, 10))
+        self.assertEqual(lane.drop_all(), 0)
+
+    @given(
+        st.booleans(),
+        st.lists(
+            st.one_of(
+                st.tuples(st.integers(0, 1), st.text("abc", min_size=1, max_size=8)),
+                st.tuples(st.integers(0, 1), st.sampled_from(["pop", "clear", "drop"])),
+            ),
+            max_size=60,
+        ),
+    )
+    def test_the_budget_is_exact_and_every_frame_is_sent_dropped_or_waits(
+        self, latest: bool, steps: list[tuple[int, str]]
+    ) -> None:
+        budget = Budget(12)
+        lanes = [Lane(latest, budget), Lane(False, budget)]
+        kept, gone = [0, 0], [0, 0]
+        for which, what in steps:
+            lane = lanes[which]
+            if what == "pop":
+                if lane:
+                    lane.pop()
+                    gone[which] += 1
+            elif what == "drop":
+                lane.drop_all()
+            elif what == "clear":
+                gone[which] += len(lane) + lane.dropped
+                lane.clear()
+            else:
+                lane.keep(what.encode(), what[0])
+                kept[which] += 1
+            waits = sum(len(frame) for each in lanes for frame in each._frames.values())
+            self.assertEqual(budget.left, 12 - waits)
+            self.assertGreaterEqual(budget.left, 0)
+            for each in (0, 1):
+                self.assertEqual(kept[each], gone[each] + lanes[each].dropped + len(lanes[each]))
+
+
+class DropsTests(SynchronousTestCase):
+    """What is dropped is in the log, once a minute at most."""
+
+    def test_it_says_so_once_a_minute(self) -> None:
+        clock, told = Clock(), []
+
+        @implementer(ILogObserver)
+        def hear(event: dict[str, Any]) -> None:
+            if event.get("log_namespace") == "twbridge.flow":
+                told.append(formatEvent(event))
+
+        globalLogPublisher.addObserver(hear)
+        self.addCleanup(globalLogPublisher.removeObserver, hear)
+        drops = Drops(clock)
+        drops.add(3)
+        drops.add(4)
+        clock.advance(59.9)
+        drops.add(1)
+        clock.advance(0.2)
+        drops.add(2)
+        self.assertEqual(drops.count, 10)
+        self.assertEqual(
+            told,
+            [f"{count} messages were dropped for clients that read too slowly" for count in (3, 7)],
+        )

@@ -26,6 +26,7 @@ SANS_IO = (
     "client.core",
     "client.errors",
     "client.frames",
+    "client.inbox",
     "client.iteration",
     "client.messages",
     "client.ports",

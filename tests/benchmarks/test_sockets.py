@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import socket
+import zlib
 from collections.abc import Sequence
 from contextlib import closing
 from threading import Thread
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks.sockets import Address, Client, Herd, MarkerHerd, masked_text
+from benchmarks.sockets import Address, Client, Herd, MarkerHerd, masked_text, masked_texts
 
 _UPGRADED = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
 
@@ -18,7 +19,9 @@ _UPGRADED = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
 class ClientTests(SynchronousTestCase):
     """One client before the counting begins."""
 
-    def play(self, answers: Sequence[bytes], count: int = 1) -> list[Client]:
+    def play(
+        self, answers: Sequence[bytes], count: int = 1, *, deflate: bool = False
+    ) -> list[Client]:
         """Clients of a server that answers each request with the pieces in turn."""
         listener = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(listener.close)
@@ -34,7 +37,8 @@ class ClientTests(SynchronousTestCase):
         server = Thread(target=serve)
         server.start()
         try:
-            clients = [Client(Address(listener.getsockname()[1])) for _ in range(count)]
+            address = Address(listener.getsockname()[1])
+            clients = [Client(address, deflate=deflate) for _ in range(count)]
         finally:
             server.join()
         for client in clients:
@@ -51,6 +55,19 @@ class ClientTests(SynchronousTestCase):
     def test_refused_upgrade_is_an_error_with_the_status(self) -> None:
         with self.assertRaisesRegex(ConnectionError, "503 Service Unavailable"):
             self.play([b"HTTP/1.1 503 Service Unavailable\r\n\r\n"])
+
+    def test_compressed_frame_is_inflated_and_counted_as_it_came(self) -> None:
+        compressor = zlib.compressobj(wbits=-15)
+        data = compressor.compress(b"z" * 300) + compressor.flush(zlib.Z_SYNC_FLUSH)
+        frame = bytes([0xC1, len(data) - 4]) + data[:-4]
+        upgraded = _UPGRADED[:-2] + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+        (client,) = self.play([upgraded + frame + b"\x81\x02ab"], deflate=True)
+        self.assertEqual(client.read_sized_frame(), (b"z" * 300, len(frame)))
+        self.assertEqual(client.read_frame(), b"ab")
+
+    def test_server_that_does_not_compress_is_an_error(self) -> None:
+        with self.assertRaisesRegex(ConnectionError, "does not compress"):
+            self.play([_UPGRADED], deflate=True)
 
     def test_herd_counts_the_bytes_of_each_client(self) -> None:
         clients = self.play([_UPGRADED], count=2)
@@ -88,3 +105,16 @@ class MaskedTextTests(SynchronousTestCase):
         frame = masked_text(b"z" * 300)
         self.assertEqual(frame[:4], b"\x81\xfe\x01\x2c")
         self.assertEqual(self.unmask(frame, 4), b"z" * 300)
+
+    def test_frames_of_one_length_in_one_piece(self) -> None:
+        frames = masked_texts([b"one", b"two", b"six"])
+        self.assertEqual(len(frames), 3 * 9)
+        for index, payload in enumerate((b"one", b"two", b"six")):
+            frame = frames[index * 9 : index * 9 + 9]
+            self.assertEqual(frame[:2], bytes([0x81, 0x80 | 3]))
+            self.assertEqual(self.unmask(frame, 2), payload)
+
+    def test_payloads_of_many_lengths_are_refused(self) -> None:
+        for payloads in ([b"one", b"three"], [b"z" * 126]):
+            with self.assertRaises(ValueError):
+                masked_texts(payloads)

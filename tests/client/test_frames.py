@@ -31,7 +31,7 @@ VALUES = st.recursive(
 def message(**fields: Any) -> Message:
     """A message of a frame with these fields."""
     payload = json.dumps({"op": "message", "destination": "/topic/a"} | fields).encode()
-    return Message(frames.read(payload), payload, 1, lambda *_: None)
+    return Message(frames.read(payload), payload, 1, lambda *_: False)
 
 
 class PublishTests(SynchronousTestCase):
@@ -116,7 +116,7 @@ class MessageTests(SynchronousTestCase):
 
     def test_its_frame_is_given_on_one_line_to_the_last_digit(self) -> None:
         payload = b'{"op":"message","destination":"/topic/a","body":{\n "a": 1.10e400}}'
-        found = Message(frames.read(payload), payload, 1, lambda *_: None)
+        found = Message(frames.read(payload), payload, 1, lambda *_: False)
         self.assertEqual(
             found.line, '{"op":"message","destination":"/topic/a","body":{"a":1.10e400}}'
         )

@@ -8,7 +8,9 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from tests.client.scripted import CoreCase
-from twbridge.client.iteration import BUFFER, Messages
+from twbridge.client.inbox import BUFFER, Pump
+from twbridge.client.iteration import Messages
+from twbridge.client.messages import Message
 from twbridge.client.subscription import Options, SubscriptionHooks
 from twbridge.errors import Forbidden, TooMany
 
@@ -21,11 +23,9 @@ class IterationCase(CoreCase):
         self.told: list[Any] = []
         self.open()
 
-    def messages(
-        self, destination: str = "/queue/q", acknowledge: bool = True, **options: Any
-    ) -> Messages:
+    def messages(self, destination: str = "/queue/q", **options: Any) -> Messages:
         hooks = SubscriptionHooks(on_dropped=self.told.append)
-        return Messages(self.core, destination, Options(**options), hooks, acknowledge=acknowledge)
+        return Messages(self.core, destination, Options(**options), hooks)
 
     def next(self, messages: Messages) -> Deferred[Any]:
         """Ask for the next message."""
@@ -147,7 +147,7 @@ class AckTests(IterationCase):
         self.assertEqual(self.acked(), [])
 
     def test_not_where_it_is_told_not_to(self) -> None:
-        messages = self.begun(ack="client", acknowledge=False)
+        messages = self.begun(ack="manual")
         self.deliver(1, 2)
         self.next(messages)
         self.next(messages)
@@ -223,3 +223,116 @@ class BufferTests(IterationCase):
         for tag in range(BUFFER + 1):
             self.socket.message("/queue/q", tag, delivery_tag=tag)
         self.assertTrue(messages.subscription.active)
+
+
+class CallbackTests(IterationCase):
+    """A callback gets one message at a time."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.got: list[Message] = []
+        self.working: list[Deferred[None]] = []
+
+    def work(self, message: Message) -> Deferred[None]:
+        """Takes its time."""
+        self.got.append(message)
+        self.working.append(Deferred())
+        return self.working[-1]
+
+    def pump(self, on_message: Any, **options: Any) -> Pump:
+        core = self.core
+        hooks = SubscriptionHooks(on_ended=lambda _: None)
+        pump = Pump(
+            core.subscriptions, core.tell, "/queue/q", Options(**options), hooks, on_message
+        )
+        core.subscriptions.add(pump.subscription).addErrback(lambda _: None)
+        self.agree()
+        return pump
+
+    def deliver(self, *tags: int) -> None:
+        for tag in tags:
+            self.socket.message("/queue/q", tag, delivery_tag=tag)
+
+    def acked(self) -> list[int]:
+        return [frame["delivery_tag"] for frame in self.socket.take() if frame["op"] == "ack"]
+
+    def test_the_next_when_the_last_is_done(self) -> None:
+        self.pump(self.work, ack="client")
+        self.deliver(1, 2, 3)
+        self.assertEqual([message.body for message in self.got], [1])
+        self.assertEqual(self.acked(), [])
+        self.working[0].callback(None)
+        self.assertEqual([message.body for message in self.got], [1, 2])
+        self.assertEqual(self.acked(), [1])
+
+    def test_what_returns_at_once_is_done(self) -> None:
+        async def coroutine(message: Message) -> None:
+            self.got.append(message)
+
+        for callback in (self.got.append, coroutine):
+            pump = self.pump(callback, ack="client")
+            self.deliver(*range(1, 1_500))
+            self.assertEqual(self.acked(), list(range(1, 1_500)))
+            pump.subscription.unsubscribe()
+            self.agree()
+
+    def test_one_that_fails_acknowledges_nothing_and_gets_the_next(self) -> None:
+        def fail(message: Message) -> None:
+            self.got.append(message)
+            raise ZeroDivisionError
+
+        async def fail_later(message: Message) -> None:
+            fail(message)
+
+        for callback in (fail, fail_later):
+            pump = self.pump(callback, ack="client")
+            self.deliver(1, 2)
+            self.assertEqual(self.acked(), [])
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+            pump.subscription.unsubscribe()
+            self.agree()
+        self.assertEqual(len(self.got), 4)
+
+    def test_without_an_acknowledgement_it_is_waited_for_too(self) -> None:
+        self.pump(self.work)
+        self.socket.message("/queue/q", 1)
+        self.socket.message("/queue/q", 2)
+        self.assertEqual(len(self.got), 1)
+        self.working[0].callback(None)
+        self.assertEqual((len(self.got), self.acked()), (2, []))
+
+    def test_manual_ones_are_in_work_beside_each_other(self) -> None:
+        self.pump(self.work, ack="manual")
+        self.deliver(1, 2, 3)
+        self.assertEqual(len(self.got), 3)
+        self.working[0].callback(None)
+        self.assertEqual(self.acked(), [])
+        self.assertTrue(self.got[1].ack())
+        self.assertFalse(self.got[1].ack())
+        self.assertEqual(self.acked(), [2])
+
+    def test_nothing_comes_after_it_was_ended(self) -> None:
+        pump = self.pump(self.work, ack="client")
+        self.deliver(1, 2)
+        pump.subscription.unsubscribe()
+        self.working[0].callback(None)
+        self.assertEqual((len(self.got), self.acked()), (1, []))
+
+    def test_one_may_end_it_in_the_midst(self) -> None:
+        def once(message: Message) -> None:
+            self.got.append(message)
+            pump.subscription.unsubscribe()
+
+        pump = self.pump(once, ack="client")
+        self.deliver(1, 2)
+        self.assertEqual(len(self.got), 1)
+
+    def test_what_waits_comes_again_when_the_connection_is_lost(self) -> None:
+        self.pump(self.work, ack="client")
+        self.deliver(1, 2)
+        self.reopen()
+        self.agree()
+        self.deliver(3)
+        self.working[0].callback(None)
+        self.assertEqual([message.body for message in self.got], [1, 3])
+        self.assertEqual(self.acked(), [])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+import uuid
+from collections import Counter
 from collections.abc import Iterable
 from itertools import count
 from typing import Any
@@ -206,3 +208,45 @@ class Resuming(Returning):
     def begin(self) -> dict[str, Any]:
         start = f"offset={self.got[-1]['offset'] + 1}" if self.got else "first"
         return {"from": start, **self._fields}
+
+
+class Insisting:
+    """Publishes numbers as one client, each again with the same id until it is published.
+
+    ``over`` fires when all of them are. ``codes`` counts the errors that it was told.
+    """
+
+    AT_ONCE = 20
+
+    def __init__(self, url: str, destination: str, total: int) -> None:
+        self.client_id = str(uuid.uuid4())
+        self.left = list(range(total))
+        self.codes: Counter[str] = Counter()
+        self.sessions = 0
+        self.client: Client | None = None
+        self._url = f"{url}?client={self.client_id}"
+        self._destination = destination
+        self.over = Deferred.fromCoroutine(self._run())
+
+    async def _run(self) -> None:
+        while self.left:
+            try:
+                await self._session()
+            except (ConnectError, Silence):
+                await pause(0.02)
+
+    async def _session(self) -> None:
+        client = self.client = await Client.connect(self._url)
+        self.sessions += 1
+        while self.left:
+            now = self.left[: self.AT_ONCE]
+            for number in now:
+                client.send("publish", id=number, destination=self._destination, body=str(number))
+            for number in now:
+                answer = await client.answer(number)
+                if answer["op"] == "published":
+                    self.left.remove(number)
+                else:
+                    self.codes[answer["code"]] += 1
+        client.socket.abort()
+        await client.socket.closed()

@@ -7,7 +7,7 @@ from typing import Any
 from tests.integration import witness
 from tests.integration.bridge_cases import OnEmbedded
 from tests.integration.rabbitmq import in_thread
-from tests.integration.subscription_cases import MEGABYTE, StreamCase
+from tests.integration.subscription_cases import MEGABYTE, Steady, StreamCase
 from tests.integration.websocket import Client
 
 
@@ -73,6 +73,46 @@ class GapScenarios(StreamCase):
         self.assertEqual((numbers[0], numbers[-1]), (0, 399))
         for client in (slow, live):
             await self.nothing_more(client)
+
+    async def test_a_stream_that_is_filled_just_then_has_no_gap(self) -> None:
+        link = await self.ready()
+        for start in ("first", "offset=0", "next", "last") * 5:
+            stream, client = await self.stream(), await self.json()
+            steady = Steady(link, stream)
+            fields = {"from": start}
+            subscribed = client.send("subscribe", destination=f"/stream/{stream}", **fields)
+            await self.until(lambda steady=steady: len(steady.confirmed) > 20)  # type: ignore[misc]
+            await steady.stop()
+            self.assertEqual((await client.answer(subscribed))["op"], "subscribed")
+            got = [await client.message()]
+            while got[-1]["offset"] < steady.confirmed[-1]:
+                got.append(await client.message())
+            begin = got[0]["offset"] if start in ("next", "last") else 0
+            numbers = list(range(begin, len(steady.confirmed)))
+            self.assertEqual([each["offset"] for each in got], numbers, start)
+            self.assertEqual([int(each["body"]) for each in got], numbers, start)
+            await self.nothing_more(client)
+            await client.socket.leave()
+
+    async def test_it_may_be_left_and_come_back_to_at_any_time(self) -> None:
+        stream, client = await self.stream(), await self.json()
+        steady = Steady(await self.ready(), stream)
+        self.addCleanup(steady.stop)
+        got: list[dict[str, Any]] = []
+        client.on_message = got.append
+        for turn in range(40):
+            fields: dict[str, Any] = {"from": f"offset={got[-1]['offset'] + 1}" if got else "first"}
+            if turn % 3 == 0:
+                fields |= {"overflow": "drop-oldest", "prefetch": 2}
+            await client.subscribe(f"/stream/{stream}", **fields)
+            before = len(got)
+            await self.until(lambda n=before + turn % 4: len(got) >= n)  # type: ignore[misc]
+            await client.ask("unsubscribe", destination=f"/stream/{stream}")
+        await client.subscribe(f"/stream/{stream}", **{"from": f"offset={got[-1]['offset'] + 1}"})
+        await steady.stop()
+        await self.until(lambda: len(got) >= len(steady.confirmed))
+        self.assertEqual([each["offset"] for each in got], steady.confirmed)
+        self.assertEqual(client.frames.items, [])
 
     async def remake(self, stream: str, *bodies: object) -> None:
         """Delete a stream and declare another with its name, as an operator might."""

@@ -10,7 +10,7 @@ import pika.exceptions
 from tests.integration import witness
 from tests.integration.bridge_cases import OnEmbedded
 from tests.integration.rabbitmq import in_thread
-from tests.integration.subscription_cases import SubscriptionCase
+from tests.integration.subscription_cases import Steady, SubscriptionCase
 from tests.integration.websocket import Client
 
 BODY = "x" * 30_000
@@ -172,6 +172,26 @@ class QueueScenarios(SubscriptionCase):
         self.assertNotIn("redelivered", got[0])
         await client.lives()
         client.socket.abort()
+        await self.has(queue, (0, 0))
+
+    async def test_nothing_is_lost_nor_comes_twice_between_two_subscriptions(self) -> None:
+        queue, client = await self.queue(), await self.json()
+        steady = Steady(await self.ready(), queue)
+        self.addCleanup(steady.stop)
+        got: list[dict[str, Any]] = []
+        client.on_message = got.append
+        for prefetch in range(1, 31):
+            before = len(got)
+            await client.subscribe(f"/queue/{queue}", prefetch=prefetch)
+            await self.until(lambda before=before: len(got) > before)  # type: ignore[misc]
+            answer = await client.ask("unsubscribe", destination=f"/queue/{queue}")
+            self.assertEqual(answer["op"], "unsubscribed")
+        await client.subscribe(f"/queue/{queue}")
+        await steady.stop()
+        await self.until(lambda: len(got) >= len(steady.confirmed))
+        await client.lives()
+        self.assertEqual(sorted(int(each["body"]) for each in got), steady.confirmed)
+        await client.socket.leave()
         await self.has(queue, (0, 0))
 
     async def test_a_stalled_reader_leaves_messages_at_the_broker_and_gets_them_later(self) -> None:

@@ -11,7 +11,7 @@ from tests.integration import witness
 from tests.integration.bridge_cases import OnEmbedded
 from tests.integration.proxy import Proxy, Way
 from tests.integration.rabbitmq import in_thread
-from tests.integration.subscription_cases import SubscriptionCase
+from tests.integration.subscription_cases import Insisting, SubscriptionCase
 from tests.integration.websocket import JSON, Client, Silence, Socket
 
 WINDOW = 1000
@@ -56,6 +56,22 @@ class ResendScenarios(SubscriptionCase):
         self.assertEqual((await self.repeat(again, "p2", **fields))["op"], "published")
         wanted = [f"{self.client_id}/p1", f"{self.client_id}/p2"]
         self.assertEqual(await self.ids(queue), wanted)
+
+    async def test_of_a_publisher_that_is_cut_off_all_the_time_each_message_is_there_once(
+        self,
+    ) -> None:
+        queue, total = await self.queue(), 900
+        publisher = Insisting(self.bridge.url(), f"/queue/{queue}", total)
+        for left in range(total - 50, 0, -50):
+            await self.until(lambda left=left: len(publisher.left) <= left)  # type: ignore[misc]
+            if publisher.client is not None:
+                publisher.client.socket.abort()
+        await publisher.over
+        self.assertGreater(publisher.sessions, 10)
+        self.assertEqual(publisher.codes, {})
+        wanted = {f"{publisher.client_id}/{n}" for n in range(total)}
+        ids = await self.ids(queue)
+        self.assertEqual((len(ids), set(ids)), (total, wanted))
 
     async def test_the_answer_that_is_outstanding_goes_to_who_asks_again(self) -> None:
         queue, proxy = await self.queue(), await self.proxy()

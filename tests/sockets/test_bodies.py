@@ -104,6 +104,10 @@ class RefusalTests(SynchronousTestCase):
         ):
             self.refused(400, CHUNKED, data)
 
+    def test_a_trailer_that_two_readers_could_read_in_two_ways(self) -> None:
+        for line in (b"X: a\n\nGET / HTTP/1.1", b"X: a\rY: b", b"no colon", b" folded", b"X: \x85"):
+            self.refused(400, CHUNKED, b"3\r\nabc\r\n0\r\n" + line + b"\r\n\r\n")
+
     def test_what_is_larger_than_the_limit(self) -> None:
         self.refused(413, head(Content_Length="1001"))
         self.refused(413, CHUNKED, b"3e9\r\n")

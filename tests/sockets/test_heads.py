@@ -120,6 +120,10 @@ class HeadReaderTests(SynchronousTestCase):
         for version in (b"2.0", b"0.9", b"1.2"):
             self.assertEqual(refusal(b"GET / HTTP/" + version + b"\r\n\r\n"), 505)
 
+    def test_two_hosts_are_refused(self) -> None:
+        for hosts in (b"Host: a\r\nHost: b", b"Host: a\r\nX: y\r\nhOST: a"):
+            self.assertEqual(refusal(b"GET / HTTP/1.1\r\n" + hosts + b"\r\n\r\n"), 400, repr(hosts))
+
     def test_folded_and_nameless_fields_are_refused(self) -> None:
         for line in (b" folded: yes", b"\tfolded: yes", b": x", b"no colon", b"Host : a",
                      b"N\xa0ame: x"):  # fmt: skip

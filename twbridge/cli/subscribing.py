@@ -86,7 +86,10 @@ class Subscribing(Talk):
         ack, prefetch = self._ack, self._prefetch
         if ack is None and kind in ("queue", "amq-queue"):
             ack = "client"
-        if ack == "client" and prefetch is None and self._left is not None:
+        if ack == "client":
+            # Some are not printed, after the last one that was wanted.
+            ack = "manual"
+        if ack == "manual" and prefetch is None and self._left is not None:
             # What is not printed goes back: take no more than is needed.
             prefetch = min(self._left, 20)
         return client.subscribe(

@@ -23,25 +23,32 @@ class Callbacks:
 
     def __call__(self, what: str, callback: Callable[..., object] | None, *values: Any) -> None:
         """Call it, if there is one; `what` is its name in the log."""
-        if callback is None:
-            return
+        if callback is not None:
+            self.run(what, callback, *values)
+
+    def run(
+        self, what: str, callback: Callable[..., object], *values: Any
+    ) -> bool | Deferred[bool]:
+        """Call it; whether it went well, when it is known."""
         try:
             result = callback(*values)
             if isinstance(result, Coroutine):
                 result = ensureDeferred(result)
         except Exception:
             _log.failure("A callback for {what} failed", what=what)
-            return
-        if isinstance(result, Deferred):
-            self._keep(what, result)
+            return False
+        return self._keep(what, result) if isinstance(result, Deferred) else True
 
-    def _keep(self, what: str, running: Deferred[Any]) -> None:
-        def failed(failure: Failure) -> None:
+    def _keep(self, what: str, running: Deferred[Any]) -> Deferred[bool]:
+        def failed(failure: Failure) -> bool:
+            self._running.discard(running)
             if failure.check(CancelledError) is None:
                 _log.failure("A callback for {what} failed", failure, what=what)
+            return False
 
-        def done(_result: object) -> None:
+        def succeeded(_result: object) -> bool:
             self._running.discard(running)
+            return True
 
         self._running.add(running)
-        running.addErrback(failed).addBoth(done)
+        return running.addCallbacks(succeeded, failed)

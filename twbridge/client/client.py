@@ -16,6 +16,7 @@ from twbridge.client import frames
 from twbridge.client.addresses import parse_address
 from twbridge.client.core import Core
 from twbridge.client.errors import NotConnected
+from twbridge.client.inbox import Pump
 from twbridge.client.iteration import Messages
 from twbridge.client.messages import Message
 from twbridge.client.ports import Hooks, Limits, State
@@ -198,9 +199,11 @@ class Client:
 
         Args:
             destination: one subscription to each at a time.
-            on_message: called with each message; may be a coroutine function, whose calls then
-                run beside each other. What it raises is logged.
-            ack: ``"client"``: the broker keeps each message until its ``ack()``.
+            on_message: called with one message at a time: the next comes when it has returned,
+                and what it returned, if that is awaitable, is done. What it raises is logged.
+            ack: ``"client"``: the broker keeps each message until `on_message` is done with it,
+                or its ``ack()`` or ``nack()``. ``"manual"``: until these, and `on_message` is
+                not waited for: `prefetch` messages are in work at a time.
             prefetch: messages without an answer at a time, or read ahead of a stream.
             start: of a stream: ``first``, ``last``, ``next``, ``offset=N``, ``timestamp=SECONDS``.
             overflow: what becomes of messages when this client reads too slowly.
@@ -214,10 +217,10 @@ class Client:
         hooks = SubscriptionHooks(on_gap, on_dropped, on_ended)
         table = self._core.subscriptions
         try:
-            subscription = Subscription(table, destination, options, on_message, hooks)
+            pump = Pump(table, self._core.tell, destination, options, hooks, on_message)
             self._core.usable()
             self._core.start()
-            return table.add(subscription)
+            return table.add(pump.subscription)
         except TwbridgeError as error:
             return fail(error)
 
@@ -229,7 +232,6 @@ class Client:
         prefetch: int | None = None,
         start: str | None = None,
         overflow: Overflow | None = None,
-        acknowledge: bool = True,
         on_gap: Callable[[Gap], object] | None = None,
         on_dropped: Callable[[int], object] | None = None,
         on_ended: Callable[[TwbridgeError | None], object] | None = None,
@@ -238,8 +240,8 @@ class Client:
 
         Args:
             destination: as in `subscribe`, like all that is not named here.
-            ack: ``"client"`` for queues if None.
-            acknowledge: the loop acknowledges each message when it asks for the next.
+            ack: ``"client"`` for queues if None: the loop acknowledges each message when it asks
+                for the next. ``"manual"``: it does not.
 
         Raises:
             BadDestination: it is outside the grammar.
@@ -248,7 +250,7 @@ class Client:
             ack = "client"
         options = Options(ack, prefetch, start, overflow)
         hooks = SubscriptionHooks(on_gap, on_dropped, on_ended)
-        return Messages(self._core, destination, options, hooks, acknowledge=acknowledge)
+        return Messages(self._core, destination, options, hooks)
 
 
 def connect(reactor: Any, url: str, **options: Any) -> Deferred[Client]:

@@ -2,75 +2,25 @@
 
 from __future__ import annotations
 
-from collections import deque
 from types import TracebackType
-from typing import Final
 
 from twisted.internet.defer import Deferred
 
 from twbridge.client.core import Core
+from twbridge.client.inbox import Inbox
 from twbridge.client.messages import Message
 from twbridge.client.subscription import Options, Subscription, SubscriptionHooks
-from twbridge.client.subscriptions import Subscriptions
-from twbridge.errors import TooMany, TwbridgeError
 
-__all__ = ["BUFFER", "Messages"]
-
-BUFFER: Final = 1_000
-"""Messages that may wait for the loop."""
-
-_DROPPING = ("drop-oldest", "latest")
+__all__ = ["Messages"]
 
 
-class _Inbox:
-    """What came and was not taken. It does not know whether anybody takes it."""
+class _Bell:
+    """Wakes the loop that waits. Its own object: what holds it does not hold the loop."""
 
-    def __init__(
-        self, table: Subscriptions, destination: str, options: Options, hooks: SubscriptionHooks
-    ) -> None:
-        self.messages: deque[Message] = deque()
+    def __init__(self) -> None:
         self.waiting: Deferred[None] | None = None
-        self._table = table
-        self._on_ended = hooks.on_ended
-        hooks = SubscriptionHooks(hooks.on_gap, hooks.on_dropped, self._ended)
-        self.subscription = Subscription(table, destination, options, self._put, hooks)
-        if options.ack == "client":
-            # They are back in their queue, and come again.
-            self.subscription.on_lost = self.messages.clear
 
-    def _put(self, message: Message) -> None:
-        self.messages.append(message)
-        if len(self.messages) >= BUFFER:
-            self._full()
-        self._wake()
-
-    def _full(self) -> None:
-        """What does not wait at the broker must not grow here."""
-        subscription, options = self.subscription, self.subscription.options
-        if options.overflow in _DROPPING:
-            self.messages.popleft()
-            self._table.dropped(subscription, 1)
-        elif subscription.kind == "stream":
-            self._table.pause(subscription)
-        elif options.ack != "client":
-            error = TooMany(f"{BUFFER} messages wait for the loop over {subscription.destination}.")
-            self._table.fail(subscription, error)
-
-    def take(self) -> Message | None:
-        """The next message, if there is one."""
-        if not self.messages:
-            return None
-        message = self.messages.popleft()
-        if len(self.messages) <= BUFFER // 2:
-            self._table.resume(self.subscription)
-        return message
-
-    def _ended(self, error: TwbridgeError | None) -> None:
-        self._wake()
-        if self._on_ended is not None:
-            self._on_ended(error)
-
-    def _wake(self) -> None:
+    def ring(self) -> None:
         waiting, self.waiting = self.waiting, None
         if waiting is not None:
             waiting.callback(None)
@@ -84,8 +34,9 @@ class Messages:
     the first message is asked for.
 
     With ``ack="client"`` a message is acknowledged when the next one is asked for, or the
-    ``async with`` is left without an exception; not if the loop has acknowledged it itself, has
-    given it back, or has left by ``break`` or an exception without an ``async with``.
+    ``async with`` is left without an exception. One that the loop is at when it is left otherwise,
+    by ``break`` without ``async with`` too, goes back to its queue, unless it was acknowledged by
+    hand.
 
     1,000 messages may wait here. Then a stream is paused, and read again from where it was; with
     ``drop-oldest`` and ``latest`` the oldest are dropped and told; anything else that does not
@@ -98,13 +49,12 @@ class Messages:
         destination: str,
         options: Options,
         hooks: SubscriptionHooks,
-        *,
-        acknowledge: bool,
     ) -> None:
         self._begun = False
         self._core = core
-        self._inbox = _Inbox(core.subscriptions, destination, options, hooks)
-        self._acknowledge = acknowledge
+        self._bell = _Bell()
+        self._inbox = Inbox(core.subscriptions, destination, options, hooks, self._bell.ring)
+        self._acknowledge = options.ack == "client"
         self._current: Message | None = None
 
     @property
@@ -116,7 +66,7 @@ class Messages:
         return self
 
     async def __anext__(self) -> Message:
-        inbox = self._inbox
+        inbox, bell = self._inbox, self._bell
         self._dealt_with()
         await self._begin()
         while True:
@@ -128,13 +78,13 @@ class Messages:
                 if inbox.subscription.error is not None:
                     raise inbox.subscription.error
                 raise StopAsyncIteration
-            if inbox.waiting is not None:
+            if bell.waiting is not None:
                 raise RuntimeError("Two loops take the same messages.")
-            inbox.waiting = Deferred()
+            bell.waiting = Deferred()
             try:
-                await inbox.waiting
+                await bell.waiting
             finally:
-                inbox.waiting = None
+                bell.waiting = None
 
     async def __aenter__(self) -> Messages:
         await self._begin()

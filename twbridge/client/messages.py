@@ -13,7 +13,7 @@ from twbridge.client.frames import Frame
 
 __all__ = ["Message"]
 
-Settle = Callable[["Message", str, bool | None], None]
+Settle = Callable[["Message", str, bool | None], bool]
 
 
 class Message:
@@ -118,19 +118,20 @@ class Message:
         """The frame of the bridge on one line."""
         return msgspec.json.format(self.frame, indent=-1).decode()
 
-    def ack(self) -> None:
-        """It is dealt with. The first answer to a message counts; no more are sent.
+    def ack(self) -> bool:
+        """It is dealt with; whether that was sent.
 
-        Nothing is sent either for a message of a connection that is gone: the broker delivers it
-        again.
+        The first answer to a message counts. None is sent for a message of a connection that is
+        gone, or of a subscription that has ended: the broker delivers it again.
         """
-        self._answer("ack", None)
+        return self._answer("ack", None)
 
-    def nack(self, *, requeue: bool = True) -> None:
+    def nack(self, *, requeue: bool = True) -> bool:
         """Give it back to its queue, or drop it (to the dead letters, where the queue has any)."""
-        self._answer("nack", requeue)
+        return self._answer("nack", requeue)
 
-    def _answer(self, op: str, requeue: bool | None) -> None:
-        if not self.settled:
-            self.settled = True
-            self._settle(self, op, requeue)
+    def _answer(self, op: str, requeue: bool | None) -> bool:
+        if self.settled:
+            return False
+        self.settled = True
+        return self._settle(self, op, requeue)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Ack", "Gap", "Options", "Overflow", "Phase", "Subscription", "SubscriptionHooks"]
 
 Overflow = Literal["close", "drop-oldest", "latest", "block"]
-Ack = Literal["auto", "client"]
+Ack = Literal["auto", "client", "manual"]
 
 #: Where a stream that nothing has come from yet begins elsewhere each time.
 _MOVING = (None, "next", "last")
@@ -45,7 +45,8 @@ class Options:
     """How to subscribe; None is the bridge's default.
 
     Attributes:
-        ack: whether the bridge waits for an answer to each message.
+        ack: ``client`` and ``manual``: the broker keeps each message until it is acknowledged;
+            with ``client`` that is done here.
         prefetch: messages without an answer.
         start: where a stream begins: ``first``, ``last``, ``next``, ``offset=N``,
             ``timestamp=SECONDS``.
@@ -56,6 +57,11 @@ class Options:
     prefetch: int | None = None
     start: str | None = None
     overflow: Overflow | None = None
+
+    @property
+    def acknowledged(self) -> bool:
+        """Messages are kept until they are acknowledged."""
+        return self.ack in ("client", "manual")
 
 
 OnMessage = Callable[[Message], object]

@@ -119,7 +119,7 @@ class Subscriptions:
             start = f"offset={subscription.resume_at}"
         fields: dict[str, Any] = {
             "destination": subscription.destination,
-            "ack": options.ack,
+            "ack": "client" if options.acknowledged else options.ack,
             "prefetch": options.prefetch,
             "from": start,
             "overflow": options.overflow,
@@ -287,14 +287,15 @@ class Subscriptions:
                 value=sentence(value) if isinstance(value, TwbridgeError) else value,
             )
 
-    def _settle(self, message: Message, op: str, requeue: bool | None) -> None:
+    def _settle(self, message: Message, op: str, requeue: bool | None) -> bool:
         subscription = self._all.get(message.destination)
-        if subscription is not None and subscription.active and subscription.asked == message.asked:
-            self._port.send(
-                request(
-                    op,
-                    destination=message.destination,
-                    delivery_tag=message.delivery_tag,
-                    requeue=requeue,
-                )
+        if subscription is None or not subscription.active or subscription.asked != message.asked:
+            return False
+        return self._port.send(
+            request(
+                op,
+                destination=message.destination,
+                delivery_tag=message.delivery_tag,
+                requeue=requeue,
             )
+        )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from twbridge.sockets.heads import Head, Refusal
+from twbridge.sockets.heads import Head, Refusal, is_field
 
 _LENGTH: Final = re.compile(r"[0-9]{1,15}", re.ASCII)
 _CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,12})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
@@ -97,6 +97,8 @@ class BodyReader:
     def _read(self, line: bytes) -> bool:
         """Reads a line between chunks; true for the last of all."""
         if self._in_trailer:
+            if line and not is_field(line):
+                raise Refusal(400, "A line behind the request's body is not a header field.")
             return not line
         if self._in_chunk:
             if line:

@@ -180,6 +180,11 @@ class HeadReader:
         return parse_head(self._data[:size]), self._data
 
 
+def is_field(line: bytes) -> bool:
+    """Whether a line is a header field, or a trailer field, for every reader."""
+    return _ILLEGAL.search(line) is None and _FIELD.fullmatch(line) is not None
+
+
 def parse_head(data: bytes) -> Head:
     """Reads a complete head, its final empty line included, free of illegal bytes.
 
@@ -200,4 +205,7 @@ def parse_head(data: bytes) -> Head:
             raise Refusal(400, "A line of the request's head is not a header field.")
         name = field[1].decode("ascii").lower()
         fields.setdefault(name, []).append(field[2].decode("latin-1"))
+    if len(fields.get("host", ())) > 1:
+        # Of two, a proxy may have looked at the other one (RFC 9112 section 3.2).
+        raise Refusal(400, "The header field host must not be repeated.")
     return Head(match[1].decode("ascii"), match[2].decode("latin-1"), version, fields)

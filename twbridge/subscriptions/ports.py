@@ -38,6 +38,9 @@ class Outlet(Protocol):
     def tell(self, event: Event, /) -> None:
         """Tell the client."""
 
+    def overflowed(self) -> None:
+        """The client reads too slowly (overflow policy ``close``): end it."""
+
     def ended(self, destination: Destination, error: TwbridgeError, /) -> None:
         """The subscription has ended by itself: forget it and tell the client."""
 

@@ -103,8 +103,8 @@ class QueueSubscription:
         private: it is the session's own, and goes with the subscription.
         prefetch: how many deliveries may be unacknowledged.
         client_acks: the client acknowledges; else the socket's taking them does.
-        waits: keep what the socket does not take here and at the broker; else hand it all to the
-            socket's outbox, past whose limit the client is closed.
+        waits: the client may be as slow as it likes; else it is closed when more waits here for the
+            socket than the session's budget has room for. What waits is unacknowledged.
         valve: drop what the socket does not take.
         patient: wait for the broker without limit.
     """
@@ -346,7 +346,8 @@ class QueueSubscription:
         self._forget_voided()
         if not self._frames or self._consumer is None or not self._answer.called:
             return
-        if self._valve is None and self._waits and not self._outlet.takes_data:
+        if self._valve is None and not self._outlet.takes_data:
+            self._look_how_much_waits()
             return
         frames, self._frames = self._frames, []
         keys, self._keys = self._keys, []
@@ -357,6 +358,13 @@ class QueueSubscription:
         # The outlet may have been closed by it.
         if not self._client_acks and self._consumer is not None:
             self._consumer.ack(self._last_tag, multiple=True)
+
+    def _look_how_much_waits(self) -> None:
+        # A client is not slow because one message is large.
+        if self._waits or len(self._frames) == 1:
+            return
+        if sum(map(len, self._frames)) > self._outlet.budget.left:
+            self._outlet.overflowed()
 
     def writable(self) -> None:
         """See ``ports.Subscription``."""
