@@ -13,7 +13,8 @@ from twbridge.destinations import parse
 from twbridge.errors import ChannelClosed, Conflict, NotFound, NotReady
 from twbridge.flow import Drops
 from twbridge.hub import Hub
-from twbridge.subscriptions.dropping import DroppingLive, Valve
+from twbridge.subscriptions.dropping import Valve
+from twbridge.subscriptions.live import LiveSubscription
 
 CPU = parse("/topic/cpu.#")
 
@@ -107,7 +108,7 @@ class ValveTests(SynchronousTestCase):
         self.assertEqual(self.outlet.heard, [b"a1"])
 
 
-class DroppingLiveTests(SynchronousTestCase):
+class LiveSubscriptionTests(SynchronousTestCase):
     """Live subscriptions that may lose messages."""
 
     def setUp(self) -> None:
@@ -120,9 +121,9 @@ class DroppingLiveTests(SynchronousTestCase):
         self.hub.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def make(self, latest: bool = False, patient: bool = False) -> DroppingLive:
-        drops = Drops(self.clock)
-        return DroppingLive(self.outlet, CPU, self.hub, latest=latest, drops=drops, patient=patient)
+    def make(self, latest: bool = False, patient: bool = False) -> LiveSubscription:
+        valve = Valve(self.outlet, CPU, latest, Drops(self.clock))
+        return LiveSubscription(self.outlet, CPU, self.hub, valve=valve, patient=patient)
 
     def deliver(self, *keys: str) -> None:
         self.link.consumers[-1].deliver(*(delivery(key, key.encode()) for key in keys))
@@ -152,9 +153,8 @@ class DroppingLiveTests(SynchronousTestCase):
     def test_other_subscribers_lose_nothing_by_it(self) -> None:
         slow, quick = self.make(), FakeOutlet(self.outlet.encoder)
         self.successResultOf(slow.start())
-        other = DroppingLive(
-            quick, CPU, self.hub, latest=False, drops=Drops(self.clock), patient=False
-        )
+        valve = Valve(quick, CPU, False, Drops(self.clock))
+        other = LiveSubscription(quick, CPU, self.hub, valve=valve, patient=False)
         self.successResultOf(other.start())
         self.outlet.room = 0
         self.deliver("cpu.1", "cpu.2", "cpu.3")

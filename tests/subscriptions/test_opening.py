@@ -14,7 +14,7 @@ from twbridge.destinations import parse
 from twbridge.errors import BadDestination, BadFrame, TwbridgeError
 from twbridge.hub import Hub
 from twbridge.starts import Start
-from twbridge.subscriptions.dropping import DroppingLive
+from twbridge.subscriptions.live import LiveSubscription
 from twbridge.subscriptions.opening import Subscriptions
 from twbridge.subscriptions.queue import QueueSubscription
 from twbridge.subscriptions.stream import StreamSubscription
@@ -141,7 +141,7 @@ class OpenTests(OpeningCase):
     def test_a_live_one_that_drops(self) -> None:
         for overflow in ("drop-oldest", "latest"):
             found = self.open(LIVE, overflow=overflow)
-            self.assertIsInstance(found, DroppingLive)
+            self.assertIsInstance(found, LiveSubscription)
             self.successResultOf(found.start())
             found.end()
 

@@ -48,6 +48,10 @@ class NamedOutlet:
         """See ``ports.Outlet``."""
         return self._session.budget
 
+    def overflowed(self) -> None:
+        """See ``ports.Outlet``."""
+        self._session.overflowed()
+
     def tell(self, event: Event) -> None:
         """See ``ports.Outlet``."""
         if isinstance(event, Gap | Dropped):
