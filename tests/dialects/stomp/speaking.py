@@ -21,6 +21,7 @@ class FakeRoute:
     publish = subscribe = "/topic/a"
     on_error = "close"
     overflow = None
+    dialect = "stomp"
 
 
 def dialect(limits: StompLimits | None = None, vhost: str | None = "/") -> StompDialect:

@@ -112,7 +112,8 @@ class EveryPairTests(SynchronousTestCase):
         told, _ = talk.obey(talk.say("FOO\\", receipt="1"))
         text = "There is no command 'FOO\\\\' for clients."
         self.assertEqual(told, error("Bad command", text, receipt_id="1"))
-        told, _ = talk.obey(Talk().say("CONNECT"))
+        talk = Talk()
+        told, _ = talk.obey(talk.say("CONNECT"))
         self.assertEqual(told, error("Illegal command", "You are connected already."))
 
 
