@@ -161,11 +161,18 @@ class GoldenTests(SynchronousTestCase):
             self.assertEqual(JsonDialect().encode(event), (wanted, False))
 
     def test_every_command_and_event_is_among_them(self) -> None:
+        others = {commands.Connect, commands.Disconnect}
         self.assertEqual(
             {type(command) for _, command in REQUESTS} | {commands.Invalid},
-            set(get_args(commands.Command)),
+            set(get_args(commands.Command)) - others,
         )
-        self.assertEqual({type(event) for event, _ in ANSWERS}, set(get_args(commands.Event)))
+        others = {commands.Connected, commands.Disconnected, commands.Acknowledged}
+        self.assertEqual(
+            {type(event) for event, _ in ANSWERS}, set(get_args(commands.Event)) - others
+        )
+
+    def test_who_acknowledges_is_told_of_errors_only(self) -> None:
+        self.assertIsNone(JsonDialect().encode(commands.Acknowledged(1)))
 
     def test_a_live_message(self) -> None:
         message = delivery("chat.a", b'{"a": 1}', content_type="application/json", priority=3)

@@ -286,6 +286,18 @@ class SubscriptionTests(SynchronousTestCase):
                 self.assertEqual(told, error(title, text))
             self.assertEqual(end.code, 1008)
 
+    def test_nobody_reads_another_queue_by_its_name(self) -> None:
+        own = "stomp-subscription-i6wmF6QuLJJnSjuF3hNY5w"
+        base = {"id": "dur2", "destination": "/topic/t.#"}
+        for name in (own, "stomp-subscription-x", "twbridge.reply.x"):
+            talk = Talk()
+            told, end = talk.obey(talk.say("SUBSCRIBE", **base, x_queue_name=name))
+            text = f"You can't choose the name {name!r}."
+            self.assertEqual(told, error("access_refused", text))
+            self.assertEqual(end, Close(4503, text))
+        found = Talk().one("SUBSCRIBE", **base, durable="true", x_queue_name=own)
+        self.assertIsInstance(found, commands.Subscribe)
+
     def test_unsubscribing_by_id_or_by_destination(self) -> None:
         talk = Talk()
         topic = parse("/topic/a")

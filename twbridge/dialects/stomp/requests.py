@@ -21,7 +21,7 @@ from twbridge.dialects.stomp.frames import Frame
 from twbridge.dialects.stomp.headers import boolean, properties_of, whole_number
 from twbridge.dialects.stomp.messages import BY_DESTINATION, BY_ID
 from twbridge.dialects.stomp.refusals import Refusal
-from twbridge.errors import BadDestination, BadFrame
+from twbridge.errors import BadDestination, BadFrame, Forbidden
 from twbridge.link.topology import Queue
 from twbridge.starts import parse_start
 
@@ -45,6 +45,9 @@ TEMPORARY = "/temp-queue/"
 _REPLY = "/reply-queue/"
 #: Begins the names of such queues on the broker.
 REPLY_PREFIX = "twbridge.reply."
+_DURABLE_PREFIX = "stomp-subscription-"
+#: Queues with such names come with the right to something else: nobody gets one by its name.
+_NOT_CHOSEN = (REPLY_PREFIX, _DURABLE_PREFIX)
 
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ACKS = ("auto", "client", "client-individual")
@@ -119,7 +122,7 @@ def durable_queue_name(key: str, identity: str) -> str:
     """
     pair = b"\x83h\x02" + b"".join(_term(text.encode()) for text in (key, identity))
     digest = md5(pair, usedforsecurity=False).digest()
-    return "stomp-subscription-" + urlsafe_b64encode(digest).decode().rstrip("=")
+    return _DURABLE_PREFIX + urlsafe_b64encode(digest).decode().rstrip("=")
 
 
 def _term(text: bytes) -> bytes:
@@ -173,21 +176,30 @@ def _queue(destination: Destination, headers: Mapping[str, str], subscribing: bo
 def _subscription_queue(destination: Destination, headers: Mapping[str, str]) -> Queue | None:
     """What to declare for a live destination; None: nothing, it is a binding of the bridge's."""
     arguments = _arguments(headers)
-    name = headers.get("x-queue-name", "").strip()
-    if len(name.encode()) > MAX_BYTES:
-        raise BadFrame(f"An x-queue-name has at most {MAX_BYTES} bytes.")
     # Checked even where they make no difference.
     auto_delete = boolean(headers, "auto-delete")
     boolean(headers, "exclusive")
-    if is_durable(headers):
+    durable = is_durable(headers)
+    usual = durable_queue_name(destination.key, headers["id"]) if durable else ""
+    name = _chosen_name(headers) or usual
+    if name != usual and name.startswith(_NOT_CHOSEN):
+        raise Refusal("access_refused", Forbidden(f"You can't choose the name {shown(name)}."))
+    if durable:
         return Queue(
-            name or durable_queue_name(destination.key, headers["id"]),
+            name,
             durable=True,
             exclusive=False,
             auto_delete=auto_delete is not False,
             arguments=arguments,
         )
     return _temporary(name, arguments) if name or arguments else None
+
+
+def _chosen_name(headers: Mapping[str, str]) -> str:
+    name = headers.get("x-queue-name", "").strip()
+    if len(name.encode()) > MAX_BYTES:
+        raise BadFrame(f"An x-queue-name has at most {MAX_BYTES} bytes.")
+    return name
 
 
 def is_durable(headers: Mapping[str, str]) -> bool:
