@@ -72,19 +72,18 @@ class StompCodec:
     def decode(self, payload: bytes, binary: bool) -> Sequence[Command]:
         """Read what came: a part of a frame, or several of them. It never raises."""
         conversation, parser = self._conversation, self._parser
+        if conversation.over:
+            return ()
         found: list[Command] = []
-        if not conversation.over:
-            parser.feed(payload)
-        while not conversation.over:
-            try:
-                frame = parser.next()
-            except ClientError as error:
-                found.append(conversation.refuse(None, title_of(error), error))
-                break
-            if frame is None:
-                break
-            found += conversation.receive(frame)
-            parser.version = conversation.version
+        parser.feed(payload)
+        try:
+            while (frame := parser.next()) is not None:
+                found += conversation.receive(frame)
+                if conversation.over:
+                    break
+                parser.version = conversation.version
+        except ClientError as error:
+            found.append(conversation.refuse(None, title_of(error), error))
         return found
 
     # -- to the client

@@ -118,21 +118,21 @@ class FrameParser:
             TooLarge: the frame is over a limit; likewise.
         """
         frame = None
-        if self._head is not None or self._read_head():
+        if self._head is not None or (self._at < len(self._buffer) and self._read_head()):
             frame = self._read_body()
         if frame is None:
             self._keep_rest()
         return frame
 
     def _keep_rest(self) -> None:
-        if isinstance(self._buffer, bytearray):
+        if self._at == len(self._buffer):
+            self._buffer = b""
+        elif isinstance(self._buffer, bytearray):
             del self._buffer[: self._at]
         else:
             self._buffer = bytearray(self._buffer[self._at :])
         self._scanned -= self._at
         self._at = 0
-        if not self._buffer:
-            self._buffer = b""
 
     def _read_head(self) -> bool:
         data, limit = self._buffer, self._limits.head
@@ -158,20 +158,28 @@ class FrameParser:
 
     def _parse(self, head: bytes) -> Frame:
         try:
-            command, *lines = head.decode().split("\n")
+            text = head.decode()
         except UnicodeDecodeError:
             raise BadFrame("The headers of a frame are not UTF-8.") from None
+        if "\r" in text:
+            text = text.replace("\r\n", "\n").removesuffix("\r")
+        command, *lines = text.split("\n")
         if len(lines) > self._limits.headers:
             raise TooLarge(f"A frame has at most {self._limits.headers} headers.")
-        command = command.removesuffix("\r")
-        read = _as_it_is if command in _UNESCAPED_COMMANDS else _READERS[self.version]
+        read = None
+        if command not in _UNESCAPED_COMMANDS and (
+            self.version == "1.0" or "\\" in text or "\r" in text
+        ):
+            read = _READERS[self.version]
         headers: dict[str, str] = {}
         for line in lines:
-            name, colon, value = line.removesuffix("\r").partition(":")
+            name, colon, value = line.partition(":")
             if not colon or not name:
                 raise BadFrame(f"The header line {shown(line)} has no name or no colon.")
-            name, value = read(name, value)
-            headers.setdefault(name, value)
+            if read is not None:
+                name, value = read(name, value)
+            if name not in headers:
+                headers[name] = value
         return Frame(command, headers)
 
     def _content_length(self, frame: Frame) -> int | None:
@@ -221,10 +229,6 @@ def _end_of_head(data: bytes | bytearray, start: int) -> tuple[int, int]:
     if nul >= 0:
         return nul, -1
     return (end, end + size) if end >= 0 else (-1, -1)
-
-
-def _as_it_is(name: str, value: str) -> tuple[str, str]:
-    return name, value
 
 
 def _trimmed(name: str, value: str) -> tuple[str, str]:
@@ -284,12 +288,14 @@ def write_frame(
 
 def header_line(name: str, value: str, version: Version) -> str:
     """One header, without the line feed. What the version can't carry becomes a space."""
-    if name.isalnum() and value.isalnum():
-        return f"{name}:{value}"
+    line = f"{name}:{value}"
+    if line.count(":") == 1 and not _SPECIAL.search(line):
+        return line
     names, values = _WRITTEN[version]
     return f"{name.translate(names)}:{value.translate(values)}"
 
 
+_SPECIAL = re.compile(r"[\\\n\r\0]")
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", ":": "\\c", "\0": " "}
 _ESCAPE_1_1 = str.maketrans(_ESCAPES)
 _ESCAPE_1_2 = str.maketrans(_ESCAPES | {"\r": "\\r"})

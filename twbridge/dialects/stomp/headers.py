@@ -159,7 +159,10 @@ def message_lines(raw: bytes, version: Version) -> bytes:
             if kind == _SHORT:
                 after = at + 1 + raw[at]
                 value = raw[at + 1 : after]
-                lines.append(_line(name, head, value, version))
+                if _SPECIAL.search(value):
+                    lines.append(_line(name, head, value, version))
+                else:
+                    lines.append(head + value + b"\n")
             elif kind == _TIME:
                 after = at + 8
                 lines.append(b"%b%d\n" % (head, int.from_bytes(raw[at:after], "big")))
