@@ -257,6 +257,22 @@ class BothWaysTests(SynchronousTestCase):
         self.assertLessEqual(set(again.pop("headers", {})), set(table))
         self.assertEqual(again, properties)
 
+    @given(
+        st.dictionaries(
+            st.sampled_from(["a", "b-c", "x:y", "type", "ack", "", "é"]),
+            st.sampled_from(["", "text", "a:b", "x" * 300, "é\n", 7, True, b"x"]),
+        ),
+        st.sampled_from(VERSIONS),
+    )
+    @settings(deadline=None)
+    def test_a_table_has_the_same_lines_whatever_else_is_in_it(
+        self, table: dict[str, Any], version: Version
+    ) -> None:
+        whole = lines(version, headers=table, type="t")
+        single = [lines(version, headers={name: value}) for name, value in table.items()]
+        told = [line for each in single for line in each if not line.startswith("type:")]
+        self.assertEqual(whole, [*told, "type:t"])
+
     @given(st.binary(max_size=60), st.sampled_from(VERSIONS))
     @settings(deadline=None)
     def test_any_bytes_are_lines_or_the_error_that_decoding_gives(

@@ -167,8 +167,12 @@ def message_lines(raw: bytes, version: Version) -> bytes:
                 after = at + 8
                 lines.append(b"%b%d\n" % (head, int.from_bytes(raw[at:after], "big")))
             elif kind == _TABLE:
-                entries, after = decode_table(raw, at)
-                table = _table_lines(entries, flags, version)
+                after = at + 4 + int.from_bytes(raw[at : at + 4], "big")
+                found = _plain_lines(raw, at + 4, after, flags)
+                if found is None:
+                    entries, after = decode_table(raw, at)
+                    found = _table_lines(entries, flags, version)
+                table = found
             else:
                 after = at + 1 + (raw[at] if kind in (_ADDRESS, _SILENT) else 0)
                 lines.append(_other(kind, name, head, raw[at:after], version))
@@ -208,6 +212,27 @@ def _other(kind: int, name: str, head: bytes, data: bytes, version: Version) -> 
     return b"persistent:true\n" if kind == _MODE and data[0] == 2 else b""
 
 
+def _plain_lines(raw: bytes, at: int, end: int, flags: int) -> bytes | None:
+    """The lines of a header table that has nothing but short texts without special characters.
+
+    None: it has; or it is malformed.
+    """
+    lines = b""
+    while at < end:
+        after = at + 1 + raw[at]
+        # The type S, and a length that fits into its last byte.
+        if raw[after : after + 4] != b"S\0\0\0":
+            return None
+        stop = after + 5 + raw[after + 4]
+        name, value = raw[at + 1 : after], raw[after + 5 : stop]
+        if _SPECIAL.search(name) or _SPECIAL.search(value):
+            return None
+        if name not in _OWN_BYTES and not flags & _FLAG_BYTES.get(name, 0):
+            lines += name + b":" + value + b"\n"
+        at = stop
+    return lines if at == end <= len(raw) else None
+
+
 def _table_lines(entries: Mapping[str, Any], flags: int, version: Version) -> bytes:
     lines: list[str] = []
     for name, value in entries.items():
@@ -218,6 +243,8 @@ def _table_lines(entries: Mapping[str, Any], flags: int, version: Version) -> by
 
 
 _FLAGS = {name: 0x8000 >> index for index, (_, name) in enumerate(_ON_WIRE) if name}
+_FLAG_BYTES = {name.encode(): flag for name, flag in _FLAGS.items()}
+_OWN_BYTES = frozenset(name.encode() for name in _OWN)
 
 
 @lru_cache(maxsize=4096)
