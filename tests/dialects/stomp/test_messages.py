@@ -18,6 +18,7 @@ from twbridge.dialects.stomp.messages import (
     SHARED,
     Encoders,
     MessageEncoder,
+    Tail,
     parse_message_id,
     subscription_id,
 )
@@ -25,6 +26,10 @@ from twbridge.frames import split_frame
 
 TOPIC = parse("/topic/chat.#")
 TEXT, BINARY = 0x81, 0x82
+
+
+def encoder_of(name: str, version: Version, acks: bool = False) -> MessageEncoder:
+    return MessageEncoder(name, version, "t", acks, Tail())
 
 
 def payload(frame: bytes) -> tuple[int, bytes]:
@@ -39,7 +44,7 @@ class MessageTests(SynchronousTestCase):
     def encode(
         self, name: str = "T_1", version: Version = "1.2", acks: bool = False, **properties: Any
     ) -> bytes:
-        encoder = MessageEncoder(name, version, "t", acks)
+        encoder = encoder_of(name, version, acks)
         message = delivery("chat.a", b"hello", **properties)
         first, data = payload(encoder.encode(TOPIC, message, delivery_tag=7 if acks else None))
         self.assertEqual(first, TEXT)
@@ -73,7 +78,7 @@ class MessageTests(SynchronousTestCase):
     def test_one_that_comes_again_says_so(self) -> None:
         message = delivery("a", exchange="")
         message.redelivered = True
-        _, data = payload(MessageEncoder("T_1", "1.2", "t", False).encode(TOPIC, message))
+        _, data = payload(encoder_of("T_1", "1.2").encode(TOPIC, message))
         self.assertEqual(
             data,
             b"MESSAGE\nsubscription:1\ndestination:/queue/a\nmessage-id:T_1@@t@@1\n"
@@ -81,7 +86,7 @@ class MessageTests(SynchronousTestCase):
         )
 
     def test_every_message_has_another_id(self) -> None:
-        encoder = MessageEncoder("T_1", "1.2", "t", False)
+        encoder = encoder_of("T_1", "1.2")
         frames = {encoder.encode(TOPIC, delivery("a")) for _ in range(5)}
         self.assertEqual(len(frames), 5)
 
@@ -94,17 +99,13 @@ class MessageTests(SynchronousTestCase):
             self.assertEqual(b"\nack:T_%b@@t@@7\n" % told in data, version == "1.2")
 
     def test_a_destination_is_escaped_too(self) -> None:
-        _, data = payload(
-            MessageEncoder("T_1", "1.2", "t", False).encode(TOPIC, delivery("a:b\\c\n"))
-        )
+        _, data = payload(encoder_of("T_1", "1.2").encode(TOPIC, delivery("a:b\\c\n")))
         self.assertIn(b"\ndestination:/topic/a\\cb\\\\c%0A\n", data)
-        _, data = payload(
-            MessageEncoder("T_1", "1.0", "t", False).encode(TOPIC, delivery("a:b\\c\n"))
-        )
+        _, data = payload(encoder_of("T_1", "1.0").encode(TOPIC, delivery("a:b\\c\n")))
         self.assertIn(b"\ndestination:/topic/a:b\\c%0A\n", data)
 
     def test_text_and_binary_are_told_apart_by_the_body(self) -> None:
-        encoder = MessageEncoder("T_1", "1.2", "t", False)
+        encoder = encoder_of("T_1", "1.2")
         for body, first in (
             (b"", TEXT),
             (b"a\0b", TEXT),
@@ -116,7 +117,7 @@ class MessageTests(SynchronousTestCase):
 
     def test_a_streams_message_has_its_offset(self) -> None:
         message = delivery("log", b"", exchange="", headers={"x-stream-offset": 42})
-        encoder = MessageEncoder("T_1", "1.2", "t", True)
+        encoder = encoder_of("T_1", "1.2", True)
         _, data = payload(encoder.encode(parse("/stream/log"), message, offset=42))
         self.assertIn(b"\nack:T_1@@t@@1\nx-stream-offset:42\n", data)
 
@@ -130,7 +131,7 @@ class MessageTests(SynchronousTestCase):
     def test_every_message_is_one_frame(
         self, key: str, body: bytes, headers: dict[str, Any], version: Version
     ) -> None:
-        encoder = MessageEncoder("T_1", version, "t", True)
+        encoder = encoder_of("T_1", version, True)
         message = delivery(key, body, headers=headers)
         first, data = payload(encoder.encode(TOPIC, message, delivery_tag=9))
         if first == TEXT:
@@ -193,6 +194,19 @@ class SharingTests(SynchronousTestCase):
         one, two = Talk("1.2", shared), Talk("1.2", shared)
         headers = {"id": "1", "destination": "/queue/a", "ack": "client"}
         self.assertIsNot(self.encoder(one, **headers), self.encoder(two, **headers))
+
+    def test_one_message_may_go_to_many_encoders_and_versions(self) -> None:
+        encoders = Encoders(lambda: "t")
+        messages = [delivery("a", body, type="x:y") for body in (b"one", b"\xff", b"")]
+        for message in [*messages, *messages]:
+            for version in VERSIONS:
+                for name in ("T_1", "T_2"):
+                    frame = encoders.shared(name, version).encode(TOPIC, message)
+                    fresh = encoder_of(name, version).encode(TOPIC, message)
+                    self.assertEqual(
+                        frame.split(b"\nredelivered")[1:], fresh.split(b"\nredelivered")[1:]
+                    )
+                    self.assertEqual(frame[0], fresh[0])
 
     def test_what_is_shared_is_bounded(self) -> None:
         words = count()

@@ -27,7 +27,6 @@ from twbridge.dialects.stomp.acknowledging import OpenSubscription, acknowledged
 from twbridge.dialects.stomp.connecting import read_connect
 from twbridge.dialects.stomp.frames import Frame, Version
 from twbridge.dialects.stomp.headers import boolean
-from twbridge.dialects.stomp.messages import MessageEncoder
 from twbridge.dialects.stomp.refusals import Refusal, title_of
 from twbridge.dialects.stomp.requests import (
     TEMPORARY,
@@ -191,10 +190,11 @@ class Conversation:
             text = f"A subscription identified by {shown(name)} exists already."
             raise Refusal("Duplicated subscription identifier", Conflict(text))
         token = self._dialect.token() if asked.acks else None
+        encoders = self._dialect.encoders
         if token is None:
-            command.encoder = self._dialect.encoders.shared(name, self.version)
+            command.encoder = encoders.shared(name, self.version)
         else:
-            command.encoder = MessageEncoder(name, self.version, token, acks=True)
+            command.encoder = encoders.own(name, self.version, token)
         self._subscriptions[name] = OpenSubscription(command, token, asked.cumulative)
         command.id = self._wait(Waiting(receipt, name))
         return (command,)

@@ -15,7 +15,8 @@
 
 The subscriptions of all sessions that have the same id, and whose messages need no ack, share one
 encoder: a message is encoded once for them. Clients choose their ids by counting, as a rule, so
-that a few encoders serve thousands.
+that a few encoders serve thousands. Where they do not, the larger part of a message is still
+written once for all.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from twbridge.dialects.stomp.headers import message_destination, message_lines
 from twbridge.frames import binary_frame, text_frame
 from twbridge.wire import Delivery
 
-__all__ = ["Encoders", "MessageEncoder", "parse_message_id", "subscription_id"]
+__all__ = ["Encoders", "MessageEncoder", "Tail", "parse_message_id", "subscription_id"]
 
 #: Encoders that are kept; a subscription with another id makes its own.
 SHARED = 4096
@@ -57,6 +58,32 @@ def parse_message_id(text: str) -> tuple[str, str, int] | None:
     return name, token, int(number)
 
 
+class Tail:
+    """What all frames of a message end with; that of the last message is kept."""
+
+    __slots__ = ("_delivery", "_found", "_version")
+
+    def __init__(self) -> None:
+        self._delivery: Delivery | None = None
+        self._version: Version = "1.0"
+        self._found = (b"", False)
+
+    def of(self, delivery: Delivery, version: Version) -> tuple[bytes, bool]:
+        """From its own headers on, and whether the frame is binary because of its body."""
+        if delivery is self._delivery and version == self._version:
+            return self._found
+        body, binary = delivery.body, False
+        if not body.isascii():
+            try:
+                body.decode()
+            except UnicodeDecodeError:
+                binary = True
+        length = b"content-length:%d\n\n" % len(body) if body else b"\n"
+        tail = b"".join((message_lines(delivery.raw_properties, version), length, body, b"\0"))
+        self._delivery, self._version, self._found = delivery, version, (tail, binary)
+        return self._found
+
+
 class MessageEncoder:
     """Messages of the subscriptions with one name, in one version.
 
@@ -65,11 +92,13 @@ class MessageEncoder:
         version: of STOMP.
         token: begins the numbers of its messages, so that no other encoder gives the same.
         acks: whether a client has to acknowledge.
+        tail: shared with others that get the same messages.
     """
 
-    __slots__ = ("_ack", "_head", "_number", "_token", "_version")
+    __slots__ = ("_ack", "_head", "_number", "_tail", "_token", "_version")
 
-    def __init__(self, name: str, version: Version, token: str, acks: bool) -> None:
+    def __init__(self, name: str, version: Version, token: str, acks: bool, tail: Tail) -> None:
+        self._tail = tail
         self._version: Version = version
         self._number = count(1)
         identity = subscription_id(name)
@@ -96,8 +125,9 @@ class MessageEncoder:
 
         The offset of a stream's message is among its headers, as the broker put it there.
         """
-        version, body = self._version, delivery.body
+        version = self._version
         number = b"%d" % (next(self._number) if delivery_tag is None else delivery_tag)
+        tail, binary = self._tail.of(delivery, version)
         payload = b"".join(
             (
                 self._head,
@@ -106,18 +136,10 @@ class MessageEncoder:
                 number,
                 b"\nredelivered:true" if delivery.redelivered else b"\nredelivered:false",
                 b"\n" if self._ack is None else b"%b%b\n" % (self._ack, number),
-                message_lines(delivery.raw_properties, version),
-                b"content-length:%d\n\n" % len(body) if body else b"\n",
-                body,
-                b"\0",
+                tail,
             )
         )
-        if not body.isascii():
-            try:
-                body.decode()
-            except UnicodeDecodeError:
-                return binary_frame(payload)
-        return text_frame(payload)
+        return binary_frame(payload) if binary else text_frame(payload)
 
 
 @lru_cache(maxsize=4096)
@@ -135,6 +157,7 @@ class Encoders:
 
     def __init__(self, token: Callable[[], str]) -> None:
         self._token = token
+        self._tail = Tail()
         # Clients choose the names: the cache is bounded.
         self._shared = lru_cache(maxsize=SHARED)(self._make)
 
@@ -142,5 +165,9 @@ class Encoders:
         """The encoder of all subscriptions with this name that need no acks."""
         return self._shared(name, version)
 
+    def own(self, name: str, version: Version, token: str) -> MessageEncoder:
+        """That of one subscription whose messages are acknowledged."""
+        return MessageEncoder(name, version, token, acks=True, tail=self._tail)
+
     def _make(self, name: str, version: Version) -> MessageEncoder:
-        return MessageEncoder(name, version, self._token(), acks=False)
+        return MessageEncoder(name, version, self._token(), acks=False, tail=self._tail)
