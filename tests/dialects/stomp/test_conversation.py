@@ -236,7 +236,7 @@ class SubscriptionTests(SynchronousTestCase):
         talk = Talk()
         talk.say("SUBSCRIBE", id="1", destination="/topic/a")
         told, _ = talk.obey(talk.say("SUBSCRIBE", id="1", destination="/topic/b"))
-        text = "A subscription identified by 'T_1' exists already."
+        text = "A subscription identified by '1' exists already."
         self.assertEqual(told, error("Duplicated subscription identifier", text))
         talk = Talk()
         talk.say("SUBSCRIBE", destination="/topic/a")
@@ -248,8 +248,17 @@ class SubscriptionTests(SynchronousTestCase):
             ({"id": "1"}, "Missing destination", "SUBSCRIBE must include a destination header."),
             (
                 {**base, "destination": "/foo/x"},
-                "Invalid destination",
+                "Unknown destination",
                 None,
+            ),
+            ({**base, "destination": "a/b"}, "Unknown destination", None),
+            ({**base, "destination": "/"}, "Unknown destination", None),
+            ({**base, "destination": "/queue/a/b"}, "Invalid destination", None),
+            ({**base, "destination": ""}, "Invalid destination", "A destination can't be blank."),
+            (
+                {**base, "destination": "/topic/"},
+                "Invalid destination",
+                "The key in '/topic/' is empty.",
             ),
             (
                 {**base, "id": "/temp-queue/x"},
@@ -389,6 +398,10 @@ class AcknowledgingTests(SynchronousTestCase):
                 )
                 self.assertEqual(
                     talk.say("NACK", **named), [commands.Nack("r", queue, 7, True, multiple, "T_s")]
+                )
+                self.assertEqual(
+                    talk.say("NACK", **named, requeue="no"),
+                    [commands.Nack("r", queue, 7, True, multiple, "T_s")],
                 )
                 self.assertEqual(
                     talk.say("NACK", **named, requeue="false"),

@@ -9,9 +9,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.dialects.stomp.speaking import Talk
+from tests.dialects.stomp.speaking import Talk, error
 from twbridge import commands
 from twbridge.destinations import Destination, parse
+from twbridge.dialects.interfaces import Close
 from twbridge.dialects.stomp.messages import MessageEncoder
 from twbridge.dialects.stomp.requests import address, durable_queue_name
 from twbridge.errors import BadDestination
@@ -252,6 +253,41 @@ class SendTests(SynchronousTestCase):
         self.assertIsInstance(reply.encoder, MessageEncoder)
         self.assertIs(again.reply, reply)
         self.assertNotEqual(other.properties["reply_to"], "twbridge.reply.t1")
+
+    def test_wrong_ones_are_refused(self) -> None:
+        base = {"destination": "/topic/a", "receipt": "r"}
+        for headers, title, text in (
+            (
+                {"receipt": "r"},
+                "Missing destination",
+                "SEND must include a destination header.",
+            ),
+            (
+                {**base, "message_id": "m"},
+                "Invalid header",
+                "The header message-id is not allowed on SEND.",
+            ),
+            (
+                {**base, "priority": "high"},
+                "Invalid frame",
+                "The header priority is a whole number from 0 to 255.",
+            ),
+        ):
+            talk = Talk()
+            told, end = talk.obey(talk.say("SEND", **headers))
+            self.assertEqual(told, error(title, text, receipt_id="r"))
+            self.assertEqual(end, Close(1008, text))
+
+    def test_a_stray_word_of_a_subscription_does_no_harm(self) -> None:
+        command = self.send(destination="/topic/a", id="1", ack="x", prefetch_count="x")
+        self.assertEqual(
+            command.properties["headers"], {"id": "1", "ack": "x", "prefetch-count": "x"}
+        )
+
+    def test_a_reply_to_is_an_address(self) -> None:
+        for reply_to in ("/foo/bar", "/temp-queue/a/b", "/temp-queue/", "a/b", ""):
+            found = Talk().one("SEND", destination="/topic/a", reply_to=reply_to)
+            self.assertIsInstance(found, commands.Invalid)
 
     def test_any_other_reply_to_goes_as_it_is(self) -> None:
         command = self.send(destination="/topic/a", reply_to="/queue/back")

@@ -26,7 +26,7 @@ from twbridge.destinations import shown
 from twbridge.dialects.stomp.acknowledging import OpenSubscription, acknowledged
 from twbridge.dialects.stomp.connecting import read_connect
 from twbridge.dialects.stomp.frames import Frame, Version
-from twbridge.dialects.stomp.headers import boolean
+from twbridge.dialects.stomp.headers import is_true
 from twbridge.dialects.stomp.refusals import Refusal, title_of
 from twbridge.dialects.stomp.requests import (
     TEMPORARY,
@@ -187,7 +187,7 @@ class Conversation:
         name = command.name
         assert name is not None
         if name in self._subscriptions:
-            text = f"A subscription identified by {shown(name)} exists already."
+            text = f"A subscription identified by {shown(name[2:])} exists already."
             raise Refusal("Duplicated subscription identifier", Conflict(text))
         token = self._dialect.token() if asked.acks else None
         encoders = self._dialect.encoders
@@ -226,7 +226,7 @@ class Conversation:
         return self._settle(frame, receipt, ack)
 
     def _nack(self, frame: Frame, receipt: str | None) -> Sequence[Command]:
-        requeue = boolean(frame.headers, "requeue")
+        requeue = is_true(frame.headers.get("requeue")) is not False
         found = acknowledged(frame, self.version, self._subscriptions)
         if found is None:
             return self._late(frame, receipt)
@@ -241,7 +241,7 @@ class Conversation:
                 None,
                 command.destination,
                 number,
-                requeue is not False,
+                requeue,
                 subscription.cumulative,
                 command.name,
             ),

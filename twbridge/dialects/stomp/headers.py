@@ -33,7 +33,14 @@ from twbridge.destinations import shown
 from twbridge.dialects.stomp.frames import Frame, Version, header_line
 from twbridge.errors import BadFrame, FrameError
 
-__all__ = ["boolean", "message_destination", "message_lines", "properties_of", "whole_number"]
+__all__ = [
+    "boolean",
+    "is_true",
+    "message_destination",
+    "message_lines",
+    "properties_of",
+    "whole_number",
+]
 
 _TEXTS = {
     "content-type": "content_type",
@@ -72,7 +79,7 @@ def properties_of(frame: Frame) -> dict[str, Any]:
         BadFrame: a number that is none, or too large.
     """
     headers = frame.headers
-    persistent = boolean(headers, "persistent")
+    persistent = is_true(headers.get("persistent"))
     properties: dict[str, Any] = {"delivery_mode": 2 if persistent else 1}
     users: dict[str, str] = {}
     for name, value in headers.items():
@@ -98,6 +105,11 @@ def whole_number(headers: Mapping[str, str], name: str, most: int) -> int:
     if digits.isascii() and digits.isdigit() and len(digits) <= 19 and int(digits) <= most:
         return int(digits)
     raise BadFrame(f"The header {name} is a whole number from 0 to {most}.")
+
+
+def is_true(word: str | None) -> bool | None:
+    """Whether a header that is not worth an error says ``true``; None: neither that nor false."""
+    return None if word is None else _BOOLEANS.get(word)
 
 
 def boolean(headers: Mapping[str, str], name: str) -> bool | None:

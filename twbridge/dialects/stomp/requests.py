@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import md5
-from typing import Any
+from typing import Any, get_args
 
 from twbridge import commands
-from twbridge.destinations import MAX_BYTES, Destination, parse, shown
+from twbridge.destinations import MAX_BYTES, Destination, Kind, parse, shown
 from twbridge.dialects.stomp.frames import Frame
 from twbridge.dialects.stomp.headers import boolean, properties_of, whole_number
 from twbridge.dialects.stomp.messages import BY_DESTINATION, BY_ID
@@ -49,6 +49,10 @@ _DURABLE_PREFIX = "stomp-subscription-"
 #: Queues with such names come with the right to something else: nobody gets one by its name.
 _NOT_CHOSEN = (REPLY_PREFIX, _DURABLE_PREFIX)
 
+#: How the destinations of a known kind begin.
+_KINDS = tuple(
+    f"/{kind}" for kind in ("amq/queue", *(each for each in get_args(Kind) if each != "amq-queue"))
+)
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ACKS = ("auto", "client", "client-individual")
 _BIG = 2**63 - 1
@@ -75,13 +79,19 @@ def destination_of(frame: Frame) -> Destination:
     if written is None:
         error = BadFrame(f"{frame.command} must include a destination header.")
         raise Refusal("Missing destination", error)
-    try:
-        destination = address(written)
-    except BadDestination as wrong:
-        raise Refusal("Invalid destination", wrong) from None
+    destination = _address(written)
     if destination.kind in ("queue", "amq-queue") and _is_stream(frame.headers):
         return Destination("stream", destination.name, "", written)
     return destination
+
+
+def _address(written: str) -> Destination:
+    try:
+        return address(written)
+    except BadDestination as wrong:
+        known = "/" not in written or written.startswith(_KINDS)
+        title = "Invalid destination" if known else "Unknown destination"
+        raise Refusal(title, wrong) from None
 
 
 @lru_cache(maxsize=4096)
@@ -104,7 +114,10 @@ def address(written: str) -> Destination:
         if not text:
             raise BadDestination("A destination can't be blank.")
         text = f"/queue/{text}"
-    return parse(text)
+    destination = parse(text)
+    if destination.kind == "topic" and not destination.key:
+        raise BadDestination(f"The key in {shown(written)} is empty.")
+    return destination
 
 
 def _is_stream(headers: Mapping[str, str]) -> bool:
@@ -305,6 +318,8 @@ def read_send(frame: Frame) -> commands.Publish:
         error = BadFrame("The header message-id is not allowed on SEND.")
         raise Refusal("Invalid header", error)
     destination = destination_of(frame)
+    if "reply-to" in headers:
+        _address(headers["reply-to"])
     publish = commands.Publish(None, destination, frame.body, properties_of(frame))
     if destination.kind == "queue":
         queue = _queue(destination, headers, subscribing=False)
@@ -325,13 +340,9 @@ def reply_subscription(written: str, token: str) -> commands.Subscribe:
     Raises:
         Refusal: the destination is outside the grammar.
     """
-    try:
-        destination = parse(written)
-    except BadDestination as wrong:
-        raise Refusal("Invalid destination", wrong) from None
     return commands.Subscribe(
         None,
-        destination,
+        _address(written),
         name=f"{BY_ID}{written}",
         queue=_temporary(f"{REPLY_PREFIX}{token}", {}),
     )
