@@ -18,7 +18,7 @@ from twbridge.deflate import deflating, once
 from twbridge.dialects.interfaces import Encoder
 from twbridge.flow import Outbox
 from twbridge.frames import data_frame, pong_frame
-from twbridge.sockets.beats import Beats
+from twbridge.sockets.beats import TOLERANCE, Beats
 from twbridge.sockets.census import Lease
 from twbridge.sockets.direct import direct
 from twbridge.sockets.heads import Refusal
@@ -267,7 +267,7 @@ class BridgeProtocol(WebSocketServerProtocol):
                 self.send(payload, False)
 
         def silent() -> None:
-            self.drop("its heart-beats stay away")
+            self.close(1002, f"No heart-beat for {TOLERANCE * expect:g} s.")
 
         self._beats = Beats(self.factory.clock, send_one, silent, every=send, expect=expect)
 
