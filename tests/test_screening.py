@@ -57,6 +57,7 @@ class ScreenTests(SynchronousTestCase):
             self.refused(Forbidden, reply_to=value)
             self.refused(Forbidden, f"/queue/{value}")
             self.refused(Forbidden, f"/amq/queue/{value}")
+            self.refused(Forbidden, f"/reply-queue/{value}")
         self.screen(reply_to="my.queue")
 
     def test_cc_and_bcc_route_past_the_policy(self) -> None:
@@ -91,16 +92,17 @@ class ScreenTests(SynchronousTestCase):
         self.assertRaises(BadDestination, parse, "/topic/" + "x" * 256)
 
     def test_what_can_not_be_published_to_is_refused(self) -> None:
-        for text in ("/temp-queue/a", "/reply-queue/a", "/task/a"):
+        for text in ("/temp-queue/a", "/task/a"):
             self.refused(BadDestination, text)
             error = self.assertRaises(BadDestination, self.screen, text)
-            self.assertIn("/amq/queue and /stream destinations", error.public)
+            self.assertIn("/amq/queue, /reply-queue and /stream destinations", error.public)
 
     def test_mandatory_is_as_asked_or_true_for_queues_and_streams(self) -> None:
         self.assertFalse(self.screen("/topic/a"))
         self.assertFalse(self.screen("/exchange/a"))
         self.assertTrue(self.screen("/queue/a"))
         self.assertTrue(self.screen("/amq/queue/a"))
+        self.assertTrue(self.screen("/reply-queue/a"))
         self.assertTrue(self.screen("/stream/a"))
         self.assertFalse(self.screen("/stream/a", mandatory=False))
         self.assertTrue(self.screen("/topic/a", mandatory=True))

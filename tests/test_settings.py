@@ -182,6 +182,7 @@ _VALUES: dict[tuple[str, str], str] = {
     ("route", "path"): "/x",
     ("route", "publish"): "/topic/a",
     ("route", "subscribe"): "/topic/a",
+    ("route", "dialect"): "json",
     ("route", "on_error"): "ignore",
     ("route", "overflow"): "close",
     ("exchange", "name"): "x",
@@ -648,6 +649,22 @@ class ValueTests(SettingsTestCase):
         own = 'exchange = [{ name = "twbridge.chat", type = "fanout" }]'
         exchanges = load(None, {}, self.write(own)).settings.exchanges()
         self.assertEqual([(e.name, e.type) for e in exchanges], [("twbridge.chat", "fanout")])
+
+    def test_without_settings_there_are_a_raw_route_and_one_for_stomp(self) -> None:
+        found = [(route.path, route.dialect) for route in Settings().route]
+        self.assertEqual(found, [("/ws", "raw"), ("/stomp", "stomp")])
+
+    def test_destinations_of_a_route_that_is_not_raw_are_the_chat_pages_or_nobodys(self) -> None:
+        text = 'route = [{ publish = "/queue/q", subscribe = "/topic/a" }, %s]'
+        for dialect in ("json", "stomp"):
+            more = f'{{ path = "/x", dialect = "{dialect}" }}'
+            allow = '\nallow = [{ operation = "subscribe", destination = "/topic/a" }]'
+            settings = load(None, {}, self.write(text % more + allow)).settings
+            self.assertEqual([each.path for each in settings.wired()], ["/ws"])
+            self.assertEqual((settings.exchanges(), settings.names()), ((), {"q", ""}))
+            self.assertEqual(warnings(settings), [])
+        first = Settings(route=(Route(dialect="stomp"), Route(path="/raw")))
+        self.assertEqual(first.wired(), first.route)
 
     def test_a_stream_is_truncated_by_segments_that_are_small_enough(self) -> None:
         for size, segment in (

@@ -10,12 +10,11 @@ nothing of it stays in the hub.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from enum import IntEnum, auto
-from functools import partial
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, execute
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -23,23 +22,14 @@ from twbridge import commands
 from twbridge.commands import Command, Event, Id
 from twbridge.destinations import Destination
 from twbridge.dialects.interfaces import Encoder, ICodec
-from twbridge.errors import (
-    BadDestination,
-    BadFrame,
-    Conflict,
-    NotFound,
-    TooMany,
-    TwbridgeError,
-    UnknownOperation,
-)
+from twbridge.errors import BadDestination, BadFrame, TwbridgeError, UnknownOperation
 from twbridge.flow import Budget
 from twbridge.policy import Peer
 from twbridge.ports import UP, Services, Transport
 from twbridge.publishes import publish
-from twbridge.shared import Shared
+from twbridge.subscriptions.held import Held
 from twbridge.subscriptions.named import NamedOutlet
-from twbridge.subscriptions.ports import Outlet, Subscription
-from twbridge.topics import inner_hashes
+from twbridge.subscriptions.ports import Outlet
 
 __all__ = ["Input", "Session", "State"]
 
@@ -60,6 +50,8 @@ class Input(IntEnum):
 
     OPENED = auto()
     RECEIVED = auto()
+    #: The login was granted.
+    LOGGED_IN = auto()
     LINK_CHANGED = auto()
     #: The hub or the link has something to tell.
     TOLD = auto()
@@ -70,7 +62,7 @@ class Input(IntEnum):
     LOST = auto()
 
 
-#: Why the socket is not read: bits of ``Session._held``.
+#: Why the socket is not read: bits of ``Session._paused``.
 _BY_LINK, _BY_ANSWERS, _BY_LOGIN = 1, 2, 4
 
 _NONSENSE = (BadFrame, BadDestination, UnknownOperation)
@@ -99,11 +91,10 @@ class Session:
         "_login",
         "_nonsense",
         "_number",
+        "_paused",
         "_pending",
-        "_replies",
         "_services",
         "_state",
-        "_subscriptions",
         "_transport",
         "encoder",
         "peer",
@@ -121,20 +112,15 @@ class Session:
         self._transport = transport
         self._state = State.CONNECTING
         self._number = next(services.numbers)
-        # By name, or by what it means: of a place in the hub the destination as it was subscribed,
-        # or the wait for the broker.
-        self._subscriptions: dict[
-            Destination | str, Destination | Deferred[None] | Subscription
-        ] = {}
+        self._held = Held(services)
         self._budget: Budget | None = None
-        self._replies: dict[Destination | str, Shared] = {}
         # Commands that wait for the login, and who leaves when all publishes are settled.
         self._later: list[Command] | None = None
         self._leaving: commands.Disconnect | None = None
-        self._login: Deferred[Any] | None = None
+        self._login: Deferred[str | None] | None = None
         self._pending = 0
         self._nonsense = 0
-        self._held = 0
+        self._paused = 0
         self._link_up = True
 
     def __repr__(self) -> str:
@@ -206,7 +192,7 @@ class Session:
         self, destination: Destination, error: TwbridgeError, name: str | None = None
     ) -> None:
         """A subscription has ended by itself."""
-        self._subscriptions.pop(destination if name is None else name, None)
+        self._held.forget(destination if name is None else name)
         self.tell(commands.Unsubscribed(None, destination, error.public, name))
 
     def interrupted(self, destination: Destination) -> None:
@@ -268,12 +254,11 @@ class Session:
     def _forget(self) -> None:
         """Leave nothing in the hub and at the gate."""
         self._services.gate.leave(self)
+        self._later = None
         login, self._login = self._login, None
         if login is not None:
             login.cancel()
-        subscriptions, self._subscriptions = self._subscriptions, {}
-        for subscription in subscriptions.values():
-            self._release(subscription)
+        self._held.close(self)
 
     # -- commands
 
@@ -308,147 +293,94 @@ class Session:
         self._say(commands.Pong(command.id))
 
     def _connect(self, command: commands.Connect) -> None:
-        services = self._services
-        if services.checker is None:
-            services.policy.check_anonymous(self.peer)
-            checked: Deferred[Any] = succeed(None)
-        else:
-            checked = services.checker.check(
-                command.user, command.password, local=self.peer.loopback
-            )
+        checker = self._services.checker
         self._later = []
         self._hold(_BY_LOGIN)
-        self._login = checked
-        checked.addCallbacks(
-            self._connected,
-            self._not_connected,
+        if checker is None:
+            login: Deferred[Any] = execute(self._services.policy.check_anonymous, self.peer)
+        else:
+            login = checker.check(command.user, command.password, local=self.peer.loopback)
+        self._login = login
+        login.addCallbacks(
+            self._granted,
+            self._not_granted,
             callbackArgs=(command.id,),
             errbackArgs=(command.id,),
         )
 
-    def _connected(self, user: str | None, identity: Id) -> None:
+    def _granted(self, user: str | None, identity: Id) -> None:
+        self._input(Input.LOGGED_IN, user, identity)
+
+    def _not_granted(self, failure: Failure, identity: Id) -> None:
+        if failure.check(CancelledError):
+            return  # the client has gone
+        error = self._answer_refused(failure, identity, "connect")
+        self.close(error.close_code, error.public)
+
+    def _log_in(self, user: str | None, identity: Id) -> None:
         self._login = None
         self.peer.user = user
-        self.tell(commands.Connected(identity, user))
-        if self._state is State.OPEN and self._codec.beats is not None:
+        self._say(commands.Connected(identity, user))
+        if self._codec.beats is not None:
             self._transport.beat(*self._codec.beats, self._codec.beat)
-        later, self._later = self._later or [], None
+        later, self._later = self._later or (), None
         self._obey_all(later)
-        self._let_go(_BY_LOGIN)
-
-    def _not_connected(self, failure: Failure, identity: Id) -> None:
-        self._login = None
-        if not failure.check(CancelledError):
-            self._answer_refused(failure, identity, "connect")
+        if self._later is None:  # or there was another login among them
+            self._let_go(_BY_LOGIN)
 
     def _disconnect(self, command: commands.Disconnect) -> None:
         self._leaving = command
         self._leave()
 
     def _leave(self) -> None:
-        if self._leaving is not None and not self._pending:
-            self.tell(commands.Disconnected(self._leaving.id))
+        if not self._pending:
+            leaving, self._leaving = self._leaving, None
+            if leaving is not None:
+                self.tell(commands.Disconnected(leaving.id))
 
     def _subscribe(self, command: commands.Subscribe) -> None:
-        destination, services = command.destination, self._services
-        plain = services.subscriptions.is_plain(command, services.limits.prefetch)
-        key = _key(command)
-        if key in self._subscriptions:
-            raise Conflict(f"You are subscribed to {key} already.")
-        self._count_subscription()
-        self._bound_patterns(destination)
-        services.policy.check("subscribe", destination, self.peer)
-        if command.queue is not None:
-            services.policy.check_queue(command.queue, self.peer)
-        if plain:
-            waiting = services.hub.subscribe(destination, self, patient=command.patient)
-            self._subscriptions[key] = waiting
-        else:
-            subscription = services.subscriptions.open(command, self._outlet(command))
-            self._subscriptions[key] = subscription
-            waiting = subscription.start()
-        waiting.addCallbacks(
+        self._held.open(command, self).addCallbacks(
             self._subscribed,
             self._not_subscribed,
             callbackArgs=(command,),
-            errbackArgs=(command,),
+            errbackArgs=(command.id,),
         )
 
-    def _count_subscription(self) -> None:
-        limit = self._services.limits.subscriptions
-        if len(self._subscriptions) >= limit:
-            raise TooMany(f"A session has at most {limit} subscriptions.")
-
-    def _outlet(self, command: commands.Subscribe) -> Outlet:
+    def outlet(self, command: commands.Subscribe) -> Outlet:
+        """Itself, as the subscription is to see it."""
         if command.name is None and command.encoder is None:
             return self
         encoder = command.encoder or self._codec.encoder
         return NamedOutlet(self, command.name, self._transport.encoder(encoder))
 
-    def _bound_patterns(self, destination: Destination) -> None:
-        hashes = inner_hashes(destination.key)
-        if hashes:
-            hashes += sum(inner_hashes(each.key) for each in self._destinations())
-            limit = self._services.limits.inner_hashes
-            if hashes > limit:
-                raise TooMany(f"The patterns of a session have at most {limit} words # within.")
-
-    def _destinations(self) -> Iterator[Destination]:
-        for key, subscription in self._subscriptions.items():
-            if isinstance(key, Destination):
-                yield key
-            elif not isinstance(subscription, Destination | Deferred):
-                yield subscription.destination
-
     def _subscribed(self, _result: None, command: commands.Subscribe) -> None:
-        destination, key = command.destination, _key(command)
-        if isinstance(self._subscriptions.get(key), Deferred):
-            self._subscriptions[key] = destination
-        self.tell(commands.Subscribed(command.id, destination, command.name))
+        self.tell(commands.Subscribed(command.id, command.destination, command.name))
 
-    def _not_subscribed(self, failure: Failure, command: commands.Subscribe) -> None:
-        self._subscriptions.pop(_key(command), None)
-        self._answer_refused(failure, command.id, "subscribe")
+    def _not_subscribed(self, failure: Failure, identity: Id) -> None:
+        self._answer_refused(failure, identity, "subscribe")
 
     def _unsubscribe(self, command: commands.Unsubscribe) -> None:
-        destination, name = command.destination, command.name
-        subscription = self._subscriptions.pop(_key(command), None)
-        if subscription is None:
-            raise NotFound(f"You are not subscribed to {_key(command)}.")
-        self._release(subscription, command.delete)
-        self._say(commands.Unsubscribed(command.id, destination, name=name))
-
-    def _release(
-        self, subscription: Destination | Deferred[None] | Subscription, delete: bool = False
-    ) -> None:
-        if isinstance(subscription, Destination):
-            self._services.hub.unsubscribe(subscription, self)
-        elif isinstance(subscription, Deferred):
-            subscription.cancel()
-        else:
-            subscription.end(delete)
+        self._held.end(command, self)
+        self._say(commands.Unsubscribed(command.id, command.destination, name=command.name))
 
     def _ack(self, command: commands.Ack) -> None:
-        self._acknowledging(command).ack(command.delivery_tag, command.multiple)
+        self._held.acknowledging(command).ack(command.delivery_tag, command.multiple)
         self._say(commands.Acknowledged(command.id))
 
     def _nack(self, command: commands.Nack) -> None:
-        subscription = self._acknowledging(command)
+        subscription = self._held.acknowledging(command)
         subscription.nack(command.delivery_tag, command.requeue, command.multiple)
         self._say(commands.Acknowledged(command.id))
 
-    def _acknowledging(self, command: commands.Ack | commands.Nack) -> Subscription:
-        key = _key(command)
-        subscription = self._subscriptions.get(key)
-        if subscription is None:
-            raise NotFound(f"You are not subscribed to {key}.")
-        if isinstance(subscription, Destination | Deferred):
-            raise NotFound(f"Messages of {key} are not acknowledged.")
-        return subscription
-
     def _publish(self, command: commands.Publish) -> None:
         services = self._services
-        published = self._publishing(command)
+        if command.reply is None:
+            published = publish(command, self.peer, services, self._codec.resends)
+        else:
+            published = self._held.reply(command.reply, self)
+            published.addCallback(
+                lambda _: publish(command, self.peer, services, self._codec.resends)
+            )
         self._pending += 1
         published.addCallbacks(
             self._published,
@@ -462,24 +394,6 @@ class Session:
             self._hold(_BY_LINK)
             services.gate.wait(self)
 
-    def _publishing(self, command: commands.Publish) -> Deferred[None]:
-        go = partial(publish, command, self.peer, self._services, self._codec.resends)
-        if command.reply is None:
-            return go()
-        return self._reply_queue(command.reply).wait().addCallback(lambda _: go())
-
-    def _reply_queue(self, command: commands.Subscribe) -> Shared:
-        """A queue of the session's own for answers; it is made once and stays with the session."""
-        key = _key(command)
-        known = self._replies.get(key)
-        if known is None or known.failed:
-            self._services.subscriptions.is_plain(command, self._services.limits.prefetch)
-            self._count_subscription()
-            subscription = self._services.subscriptions.open(command, self._outlet(command))
-            self._subscriptions[key] = subscription
-            known = self._replies[key] = Shared(subscription.start())
-        return known
-
     def _published(self, _result: None, identity: Id) -> None:
         self._answered()
         self.tell(commands.Published(identity))
@@ -490,45 +404,37 @@ class Session:
         self._answer_refused(failure, identity, "publish")
         self._leave()
 
-    def _answer_refused(self, failure: Failure, identity: Id, operation: str) -> None:
+    def _answer_refused(self, failure: Failure, identity: Id, operation: str) -> TwbridgeError:
         error = failure.value
         if not isinstance(error, TwbridgeError):
             what = "{session!r} could not {operation}"
             _log.failure(what, failure, session=self, operation=operation)
             error = TwbridgeError()
         self.tell(commands.Refused(identity, error, operation))
+        return error
 
     # -- the socket
 
     def _write(self) -> None:
-        for destination, subscription in list(self._subscriptions.items()):
-            if isinstance(subscription, Destination | Deferred):
-                continue
-            if not self.takes_data:
-                return
-            if self._subscriptions.get(destination) is not subscription:
-                continue
-            # Whoever has had a turn goes behind the others.
-            self._subscriptions[destination] = self._subscriptions.pop(destination)
-            subscription.writable()
+        self._held.writable(self)
 
     def _answered(self) -> None:
         self._pending -= 1
         # Half way down, so that a busy publisher is not stopped and started for each message.
-        if self._held & _BY_ANSWERS and self._pending <= self._services.limits.publishes // 2:
+        if self._paused & _BY_ANSWERS and self._pending <= self._services.limits.publishes // 2:
             self._let_go(_BY_ANSWERS)
 
     def _relieve(self) -> None:
         self._let_go(_BY_LINK)
 
     def _hold(self, why: int) -> None:
-        if not self._held:
+        if not self._paused:
             self._transport.pause_reading()
-        self._held |= why
+        self._paused |= why
 
     def _let_go(self, why: int) -> None:
-        held, self._held = self._held, self._held & ~why
-        if held and not self._held and self._state is State.OPEN:
+        held, self._paused = self._paused, self._paused & ~why
+        if held and not self._paused and self._state is State.OPEN:
             self._transport.resume_reading()
 
 
@@ -545,19 +451,13 @@ _COMMANDS: dict[type, tuple[Callable[[Session, Any], None], str]] = {
 }
 
 
-def _key(
-    command: commands.Subscribe | commands.Unsubscribe | commands.Ack | commands.Nack,
-) -> Destination | str:
-    """What tells a subscription from the session's others."""
-    return command.destination if command.name is None else command.name
-
-
 _Step = tuple[State, Callable[..., None]]
 
 #: Where each input leads from each state, and what it does.
 _TABLE: dict[tuple[State, Input], _Step] = {
     (State.CONNECTING, Input.OPENED): (State.OPEN, Session._open),
     (State.CONNECTING, Input.RECEIVED): (State.CONNECTING, Session._misuse),
+    (State.CONNECTING, Input.LOGGED_IN): (State.CONNECTING, Session._misuse),
     (State.CONNECTING, Input.LINK_CHANGED): (State.CONNECTING, Session._ignore),
     (State.CONNECTING, Input.TOLD): (State.CONNECTING, Session._misuse),
     (State.CONNECTING, Input.RELIEVED): (State.CONNECTING, Session._misuse),
@@ -566,6 +466,7 @@ _TABLE: dict[tuple[State, Input], _Step] = {
     (State.CONNECTING, Input.LOST): (State.GONE, Session._forget),
     (State.OPEN, Input.OPENED): (State.OPEN, Session._misuse),
     (State.OPEN, Input.RECEIVED): (State.OPEN, Session._receive),
+    (State.OPEN, Input.LOGGED_IN): (State.OPEN, Session._log_in),
     (State.OPEN, Input.LINK_CHANGED): (State.OPEN, Session._tell_link),
     (State.OPEN, Input.TOLD): (State.OPEN, Session._say),
     (State.OPEN, Input.RELIEVED): (State.OPEN, Session._relieve),

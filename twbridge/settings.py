@@ -351,9 +351,15 @@ class Settings(BaseSettings):
         used = self._used_exchanges()
         return tuple(name for name in used if name not in listed and _may_declare(name))
 
+    def wired(self) -> tuple[Route, ...]:
+        """The routes whose destinations are used: those of raw clients, and the chat page's."""
+        return tuple(
+            route for number, route in enumerate(self.route) if not number or route.dialect == "raw"
+        )
+
     def names(self) -> frozenset[str]:
         """What it names on the broker, and clients may use even if it begins with twbridge."""
-        routed = (text for route in self.route for text in (route.publish, route.subscribe))
+        routed = (text for route in self.wired() for text in (route.publish, route.subscribe))
         return frozenset(
             (
                 *(destinations.parse(text).name for text in routed),
@@ -363,7 +369,7 @@ class Settings(BaseSettings):
         )
 
     def _used_exchanges(self) -> tuple[str, ...]:
-        used = [text for route in self.route for text in (route.subscribe, route.publish)]
+        used = [text for route in self.wired() for text in (route.subscribe, route.publish)]
         used += [text for stream in self.stream for text in stream.bindings]
         return tuple(dict.fromkeys(destinations.parse(text).exchange for text in used))
 

@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from twbridge.commands import Command, Event, Invalid, Publish
 from twbridge.destinations import Destination, parse
-from twbridge.dialects.interfaces import Close, ICodec, IDialect, Route
+from twbridge.dialects.interfaces import Close, Codec, ICodec, IDialect, Route
 from twbridge.dialects.json import JsonDialect
 from twbridge.errors import BadFrame, TwbridgeError
 from twbridge.frames import binary_frame
@@ -56,7 +56,7 @@ class CborEncoder:
 
 
 @implementer(IPlugin, IDialect, ICodec)
-class CborDialect:
+class CborDialect(Codec):
     """Keeps nothing of a session, so one object is the dialect and the codec of every session."""
 
     subprotocol = "v1.example.cbor"

@@ -21,6 +21,8 @@ from twbridge.subscriptions.streams import Streams
 from twbridge.wire import Delivery
 
 LOG = parse("/stream/log")
+#: Fields of an event that say which subscription it is about.
+_WHOSE = ("destination", "name")
 
 
 class OffsetEncoder:
@@ -54,7 +56,7 @@ class Subscriber:
 
     @property
     def heard(self) -> list[Any]:
-        """In order: the word subscribed, offsets, and events as tuples without destination."""
+        """In order: the word subscribed, offsets, and events as tuples of what they count."""
         found: list[Any] = []
         for each in self.outlet.heard:
             if isinstance(each, bytes):
@@ -62,7 +64,8 @@ class Subscriber:
             elif isinstance(each, str):
                 found.append(each)
             else:
-                found.append(tuple(getattr(each, name) for name in each.__struct_fields__[1:]))
+                fields = [name for name in each.__struct_fields__ if name not in _WHOSE]
+                found.append(tuple(getattr(each, name) for name in fields))
         return found
 
     @property

@@ -63,6 +63,7 @@ class QueueCase(SynchronousTestCase):
         if destination.live:
             attempts = partial(private, "own")
             more["binding"] = (destination.exchange, destination.key)
+            more.setdefault("private", True)
         return QueueSubscription(
             self.link,
             self.clock,

@@ -84,7 +84,7 @@ class Bridge:
         self._stopping = False
         self._waiting: Any = None
         # What is live reaches plugins too; a queue's or a stream's messages are its readers'.
-        subscribed = [parse(route.subscribe) for route in settings.route]
+        subscribed = [parse(route.subscribe) for route in settings.wired()]
         live = [destination for destination in subscribed if destination.live]
         self._taps = Taps(self.bus, link, reactor, live, parse(settings.route[0].publish))
         self._hub = Hub(

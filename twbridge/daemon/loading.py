@@ -138,7 +138,7 @@ def warnings(settings: tree.Settings) -> list[str]:
     """What is no mistake but hardly meant: routes that the rules close to everybody."""
     policy = Policy(settings.allow, settings.names())
     lines = []
-    for route in settings.route if settings.allow else ():
+    for route in settings.wired() if settings.allow else ():
         try:
             policy.check("subscribe", destinations.parse(route.subscribe), Peer(None, True, ""))
         except Forbidden:
