@@ -46,6 +46,7 @@ SANS_IO = (
     "link.topology",
     "link.uri",
     "live",
+    "orders",
     "policy",
     "ports",
     "resends",

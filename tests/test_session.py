@@ -14,8 +14,9 @@ from twbridge.dialects.json import JsonDialect
 from twbridge.errors import (
     NotReady,
 )
+from twbridge.orders import CARRIED_OUT
 from twbridge.policy import Peer
-from twbridge.session import _COMMANDS, _TABLE, Input, Session, State
+from twbridge.session import _TABLE, Input, Session, State
 
 
 class OpeningTests(SessionCase):
@@ -189,6 +190,8 @@ class TableTests(SessionCase):
                 session.opened()
             case Input.RECEIVED:
                 session.received(b'{"op":"ping"}', False)
+            case Input.LOGGED_IN:
+                session.logged_in("anna", None)
             case Input.LINK_CHANGED:
                 session.link_changed("connecting")
             case Input.TOLD:
@@ -208,6 +211,7 @@ class TableTests(SessionCase):
     def test_every_pair_leads_where_the_table_says(self) -> None:
         misuse = {
             (State.CONNECTING, Input.RECEIVED),
+            (State.CONNECTING, Input.LOGGED_IN),
             (State.CONNECTING, Input.TOLD),
             (State.CONNECTING, Input.RELIEVED),
             (State.OPEN, Input.OPENED),
@@ -223,6 +227,8 @@ class TableTests(SessionCase):
                 self.assertIs(session.state, State.CLOSING, pair)
                 continue
             self.assertIs(session.state, _TABLE[pair][0], pair)
+            logged_in = pair == (State.OPEN, Input.LOGGED_IN)
+            self.assertEqual(session.peer.user, "anna" if logged_in else None, pair)
             said = [json.loads(payload)["op"] for payload, _ in transport.sent]
             if pair == (State.CONNECTING, Input.OPENED):
                 self.assertEqual(said, ["welcome"])
@@ -256,4 +262,4 @@ class TableTests(SessionCase):
         self.assertIn(f"<Session {session.id} OPEN", repr(session))
 
     def test_every_command_is_carried_out(self) -> None:
-        self.assertEqual(set(_COMMANDS), set(get_args(commands.Command)))
+        self.assertEqual(set(CARRIED_OUT), set(get_args(commands.Command)))

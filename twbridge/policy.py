@@ -119,25 +119,47 @@ class Policy:
         if not self._rules and not peer.loopback:
             raise Forbidden("No rule allows anything on this listener.")
 
-    def check_queue(self, queue: Queue, peer: Peer) -> None:
-        """Return when ``peer`` may have a subscription declare that queue.
+    def check_queue(self, queue: Queue, destination: Destination, peer: Peer) -> None:
+        """Return when ``peer`` may have a subscription to ``destination`` declare that queue.
 
         One with a name can be read, so that takes the right to subscribe to it; but the names of
-        durable subscriptions to topics come with the right to the topic. Its dead letters are
-        published somewhere, which takes the right to publish there.
+        durable subscriptions to topics come with the right to the topic (to those of exchanges
+        not: the exchange is no part of the name). Its dead letters are published somewhere, which
+        takes the right to publish there.
 
         Raises:
             Forbidden: it may not.
         """
-        if queue.name and not queue.name.startswith((DURABLE, REPLY)):
+        durable = destination.kind == "topic" and queue.name.startswith(DURABLE)
+        if queue.name and not durable:
             self.check("subscribe", Destination("queue", queue.name), peer)
+        self.check_dead_letters(queue, peer)
+
+    def check_dead_letters(self, queue: Queue, peer: Peer) -> None:
+        """Return when ``peer`` may publish to wherever that queue sends its dead letters.
+
+        Raises:
+            Forbidden: it may not.
+        """
         letters = queue.arguments.get("x-dead-letter-exchange")
-        if letters is not None:
-            # Without a key of their own they keep that which they came with: any.
-            key = queue.arguments.get("x-dead-letter-routing-key", "#.#")
-            kind: Kind = "exchange" if letters else "queue"
-            name, key = (str(letters), str(key)) if letters else (str(key), "")
-            self.check("publish", Destination(kind, name, key), peer)
+        if letters is None:
+            return
+        key = queue.arguments.get("x-dead-letter-routing-key")
+        if key is None:
+            # They keep that which they came with: any.
+            self._check_every_key(str(letters), peer)
+        elif letters:
+            self.check("publish", Destination("exchange", str(letters), str(key)), peer)
+        else:
+            self.check("publish", Destination("queue", str(key)), peer)
+
+    def _check_every_key(self, exchange: str, peer: Peer) -> None:
+        destination = Destination("exchange", exchange, "#")
+        if not exchange and self._rules:
+            raise Forbidden("Dead letters for queues need an x-dead-letter-routing-key.")
+        self.check("publish", destination, peer)
+        if self._rules and not any(rule.allows_every_key(destination) for rule in self._rules):
+            raise Forbidden(f"No rule allows this: publish {destination}")
 
     def _search(self, operation: Operation, destination: Destination) -> bool:
         return any(rule.allows(operation, destination) for rule in self._rules)
@@ -166,14 +188,23 @@ class _Rule:
         self._matches_key = compile_pattern(self._key)
 
     def allows(self, operation: Operation, destination: Destination) -> bool:
-        kind, name = destination.kind, destination.name
-        if kind == "topic":
-            kind, name = "exchange", destination.exchange
-        if operation != self._operation or kind != self._kind or not self._matches_name(name):
+        if not self._is_about(operation, destination):
             return False
         if operation == "subscribe":
             return covers(self._key, destination.key)
         return self._matches_key(destination.key)
+
+    def allows_every_key(self, destination: Destination) -> bool:
+        """Whether all that may come to it may be published, as the pattern of its key says."""
+        return self._is_about("publish", destination) and covers(self._key, destination.key)
+
+    def _is_about(self, operation: Operation, destination: Destination) -> bool:
+        kind, name = destination.kind, destination.name
+        if kind == "topic":
+            kind, name = "exchange", destination.exchange
+        return (
+            operation == self._operation and kind == self._kind and bool(self._matches_name(name))
+        )
 
 
 def _is_reply(destination: Destination) -> bool:

@@ -131,8 +131,8 @@ class Transport(Protocol):
         """
 
     def beat(self, send: float, expect: float, payload: bytes, /) -> None:
-        """Send the payload after ``send`` seconds without a message to the client, and drop it
-        after ``expect`` seconds without one of it; 0: not at all.
+        """Send the payload every ``send`` seconds, and close after a time without anything of the
+        client that promised something every ``expect`` seconds; 0: not at all.
         """
 
     @property

@@ -123,6 +123,7 @@ def publish(command: Publish, peer: Peer, services: Services, resends: bool) -> 
         mandatory=mandatory,
     )
     if command.declare is not None:
+        services.policy.check_dead_letters(command.declare, peer)
         send = partial(_declared, services.declarer, command.declare, send)
     if once:
         assert client is not None

@@ -35,7 +35,7 @@ class Shared:
         self._waiting.append(waiting)
         return waiting
 
-    def _settle(self, result: None | Failure) -> None:
+    def _settle(self, result: Failure | None) -> None:
         waiting, self._waiting = self._waiting or [], None
         if isinstance(result, Failure):
             self._failure = result

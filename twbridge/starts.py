@@ -59,7 +59,8 @@ def parse_start(text: str) -> Start:
     found = _NUMBERED.fullmatch(text)
     if found is None:
         raise BadFrame(
-            "A stream is read from first, last, next, offset=N or timestamp=SECONDS (whole numbers)."
+            "A stream is read from first, last, next, offset=N or timestamp=SECONDS "
+            "(whole numbers)."
         )
     where, value = _WORDS[found[1]], int(found[2])
     if value > (MAX_OFFSET if where == "offset" else MAX_TIMESTAMP):

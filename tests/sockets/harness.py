@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 from tests.fake_sockets import ACCEPT, FakeSocket, client_frame, close_of, connect, upgrade
 from twbridge.commands import Command, Event
-from twbridge.dialects.interfaces import Close, ICodec, IDialect, Route
+from twbridge.dialects.interfaces import Close, Codec, ICodec, IDialect, Route
 from twbridge.policy import Peer
 from twbridge.settings import Route as RouteSettings
 from twbridge.sockets.front import FrontFactory, FrontLimits
@@ -22,7 +22,7 @@ TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
 
 @implementer(ICodec)
-class NoCodec:
+class NoCodec(Codec):
     """Nothing is decoded here."""
 
     encoder: Any = None

@@ -1,6 +1,7 @@
 """The languages that sessions speak.
 
-Raw, JSON and STOMP are built in; a plugin adds another by its :class:`IDialect`. A dialect does no I/O.
+Raw, JSON and STOMP are built in; a plugin adds another by its :class:`IDialect`. A dialect does no
+I/O.
 """
 
 from __future__ import annotations

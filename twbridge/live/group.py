@@ -22,6 +22,8 @@ Take = Callable[[Sequence[bytes], Sequence[str]], None]
 class Member(Protocol):
     """Who gets frames: a session, or a subscription that chooses among them."""
 
+    __slots__ = ()
+
     @property
     def encoder(self) -> Encoder:
         """Hashable; the same object for all that get the same bytes."""
@@ -37,6 +39,8 @@ class Member(Protocol):
 
 class Subscriber(Member, Protocol):
     """What the hub needs of a session."""
+
+    __slots__ = ()
 
     def ended(self, destination: Destination, error: TwbridgeError) -> None:
         """The subscription is over; there is no need to unsubscribe."""

@@ -20,6 +20,7 @@ class Beats:
         clock: the time.
         send: sends a beat.
         dead: called when the peer was silent for too long.
+        deaf: says whether the peer is not read at the moment, so that nothing can be heard of it.
         every: seconds between our beats; 0: none.
         expect: seconds in which the peer has promised something; 0: it has not.
     """
@@ -29,6 +30,7 @@ class Beats:
         clock: IReactorTime,
         send: Callable[[], object],
         dead: Callable[[], object],
+        deaf: Callable[[], bool],
         *,
         every: float,
         expect: float,
@@ -36,6 +38,7 @@ class Beats:
         #: Set by the owner when anything has come.
         self.heard = True
         self._dead = dead
+        self._deaf = deaf
         self._calls: list[LoopingCall] = []
         for call, seconds in ((send, every), (self._look, expect * TOLERANCE)):
             if seconds > 0:
@@ -51,7 +54,9 @@ class Beats:
             call.stop()
 
     def _look(self) -> None:
-        if self.heard:
+        if self._deaf():
+            self.heard = True  # what it has said meanwhile comes when it is read again
+        elif self.heard:
             self.heard = False
         else:
             self.stop()

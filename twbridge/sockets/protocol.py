@@ -269,7 +269,11 @@ class BridgeProtocol(WebSocketServerProtocol):
         def silent() -> None:
             self.close(1002, f"No heart-beat for {TOLERANCE * expect:g} s.")
 
-        self._beats = Beats(self.factory.clock, send_one, silent, every=send, expect=expect)
+        if self._beats is not None:
+            self._beats.stop()
+        self._beats = Beats(
+            self.factory.clock, send_one, silent, lambda: self._held, every=send, expect=expect
+        )
 
     # -- Reading, on and off
 
@@ -287,6 +291,8 @@ class BridgeProtocol(WebSocketServerProtocol):
         if not self._held:
             return
         self._held = False
+        if self._beats is not None:
+            self._beats.heard = True
         if not self._consuming and self.data:
             self.dataReceived(b"")
         if not self._held:

@@ -33,6 +33,8 @@ _Kept = Destination | Deferred[None] | Subscription
 class Holder(Outlet, Subscriber, Protocol):
     """The session, as seen from here."""
 
+    __slots__ = ()
+
     peer: Peer
 
     def outlet(self, command: Subscribe, /) -> Outlet:
@@ -70,7 +72,7 @@ class Held:
         self._bound_patterns(destination)
         services.policy.check("subscribe", destination, session.peer)
         if command.queue is not None:
-            services.policy.check_queue(command.queue, session.peer)
+            services.policy.check_queue(command.queue, destination, session.peer)
         if not plain:
             return self._start(key, command, session)
         waiting = services.hub.subscribe(destination, session, patient=command.patient)

@@ -19,6 +19,8 @@ __all__ = ["Outlet", "Subscription"]
 class Outlet(Protocol):
     """A session, as its subscriptions see it."""
 
+    __slots__ = ()
+
     @property
     def encoder(self) -> Encoder:
         """Shared with all sessions that get the same bytes."""

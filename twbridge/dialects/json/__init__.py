@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from zope.interface import implementer
 
-from twbridge.commands import Acknowledged, Command, Event
+from twbridge.commands import Acknowledged, Command, Connected, Disconnected, Event
 from twbridge.dialects.interfaces import Close, Codec, Encoder, ICodec, IDialect, Route
 from twbridge.dialects.json import answers, requests
 from twbridge.dialects.json.messages import ENCODER, write_message
@@ -16,6 +16,9 @@ from twbridge.errors import BadFrame
 __all__ = ["JsonDialect", "read_publish", "write_message"]
 
 SUBPROTOCOL = "v1.twbridge.json"
+
+#: Who acknowledges is told of errors only, and nobody logs in.
+_UNTOLD = (Acknowledged, Connected, Disconnected)
 
 
 @implementer(IDialect, ICodec)
@@ -41,8 +44,8 @@ class JsonDialect(Codec):
         return (requests.read(payload),)
 
     def encode(self, event: Event) -> tuple[bytes, bool] | None:
-        """One object; who acknowledges is told of errors only."""
-        return None if isinstance(event, Acknowledged) else (answers.write(event), False)
+        """One object."""
+        return None if isinstance(event, _UNTOLD) else (answers.write(event), False)
 
     def closing(self, event: Event) -> Close | None:
         """Never: a refusal is an ``error`` and the session lives on."""

@@ -1,0 +1,281 @@
+"""What a client asks, carried out (sans-I/O).
+
+Commands of one client are carried out in their order, each begun when the one before was begun;
+but all wait for a login. What can't be done is refused, with the name of what was asked.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from enum import IntEnum, auto
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, execute
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from twbridge import commands
+from twbridge.commands import Command, Event, Id
+from twbridge.dialects.interfaces import ICodec
+from twbridge.errors import BadDestination, BadFrame, TwbridgeError, UnknownOperation
+from twbridge.policy import Peer
+from twbridge.ports import Services, Transport
+from twbridge.publishes import publish
+from twbridge.subscriptions.held import Held, Holder
+
+__all__ = ["CARRIED_OUT", "Orders", "State"]
+
+_log = Logger()
+
+
+class State(IntEnum):
+    """Where a session is."""
+
+    CONNECTING = auto()
+    OPEN = auto()
+    CLOSING = auto()
+    GONE = auto()
+
+
+#: Why the socket is not read: bits of ``Orders._paused``.
+_BY_LINK, _BY_ANSWERS, _BY_LOGIN = 1, 2, 4
+
+_NONSENSE = (BadFrame, BadDestination, UnknownOperation)
+
+
+class Orders(Holder, ABC):
+    """The half of a session that obeys its client.
+
+    Args:
+        services: what all sessions share.
+        peer: who it is.
+        codec: its dialect's codec.
+        transport: its socket.
+    """
+
+    __slots__ = (
+        "_codec",
+        "_held",
+        "_later",
+        "_leaving",
+        "_login",
+        "_nonsense",
+        "_paused",
+        "_pending",
+        "_services",
+        "_state",
+        "_transport",
+        "peer",
+    )
+
+    def __init__(self, services: Services, peer: Peer, codec: ICodec, transport: Transport) -> None:
+        self.peer = peer
+        self._services = services
+        self._codec = codec
+        self._transport = transport
+        self._state = State.CONNECTING
+        self._held = Held(services)
+        # Commands that wait for the login, and who leaves when all publishes are settled.
+        self._later: list[Command] | None = None
+        self._leaving: commands.Disconnect | None = None
+        self._login: Deferred[Any] | None = None
+        self._pending = 0
+        self._nonsense = 0
+        self._paused = 0
+
+    @abstractmethod
+    def close(self, code: int, reason: str) -> None:
+        """End it."""
+
+    @abstractmethod
+    def relieved(self) -> None:
+        """The link takes data again."""
+
+    @abstractmethod
+    def logged_in(self, user: str | None, identity: Id) -> None:
+        """The login is granted: ``_log_in`` comes next, if the client is still there."""
+
+    def _obey_all(self, some: Iterable[Command]) -> None:
+        for command in some:
+            if self._later is not None:
+                self._later.append(command)
+            # Any of them may have been the end.
+            elif self._state is State.OPEN:
+                self._obey(command)
+
+    def _obey(self, command: Command) -> None:
+        carry_out, operation = CARRIED_OUT[type(command)]
+        try:
+            carry_out(self, command)
+        except TwbridgeError as error:
+            self._refuse(commands.Refused(command.id, error, operation))
+        else:
+            self._nonsense = 0
+
+    def _refuse(self, refused: commands.Refused) -> None:
+        self._say(refused)
+        if isinstance(refused.error, _NONSENSE):
+            self._nonsense += 1
+            if self._nonsense >= self._services.limits.nonsense:
+                self.close(1008, f"{self._nonsense} frames in a row made no sense.")
+
+    def _invalid(self, command: commands.Invalid) -> None:
+        raise command.error
+
+    def _ping(self, command: commands.Ping) -> None:
+        self._say(commands.Pong(command.id))
+
+    def _connect(self, command: commands.Connect) -> None:
+        checker = self._services.checker
+        self._later = []
+        self._hold(_BY_LOGIN)
+        if checker is None:
+            login: Deferred[Any] = execute(self._services.policy.check_anonymous, self.peer)
+        else:
+            login = checker.check(command.user, command.password, local=self.peer.loopback)
+        self._login = login
+        login.addCallbacks(
+            self.logged_in,
+            self._not_granted,
+            callbackArgs=(command.id,),
+            errbackArgs=(command.id,),
+        )
+
+    def _not_granted(self, failure: Failure, identity: Id) -> None:
+        if failure.check(CancelledError):
+            return  # the client has gone
+        error = self._answer_refused(failure, identity, "connect")
+        self.close(error.close_code, error.public)
+
+    def _log_in(self, user: str | None, identity: Id) -> None:
+        self._login = None
+        self.peer.user = user
+        self._say(commands.Connected(identity, user))
+        if self._codec.beats is not None and self._state is State.OPEN:
+            self._transport.beat(*self._codec.beats, self._codec.beat)
+        later, self._later = self._later or (), None
+        self._obey_all(later)
+        if self._later is None:  # or there was another login among them
+            self._let_go(_BY_LOGIN)
+
+    def _disconnect(self, command: commands.Disconnect) -> None:
+        self._leaving = command
+        self._leave()
+
+    def _leave(self) -> None:
+        leaving = self._leaving
+        if leaving is not None and not self._pending:
+            self._leaving = None
+            self.tell(commands.Disconnected(leaving.id))
+
+    def _subscribe(self, command: commands.Subscribe) -> None:
+        self._held.open(command, self).addCallbacks(
+            self._subscribed,
+            self._not_subscribed,
+            callbackArgs=(command,),
+            errbackArgs=(command.id,),
+        )
+
+    def _subscribed(self, _result: None, command: commands.Subscribe) -> None:
+        self.tell(commands.Subscribed(command.id, command.destination, command.name))
+
+    def _not_subscribed(self, failure: Failure, identity: Id) -> None:
+        self._answer_refused(failure, identity, "subscribe")
+
+    def _unsubscribe(self, command: commands.Unsubscribe) -> None:
+        self._held.end(command, self)
+        self._say(commands.Unsubscribed(command.id, command.destination, name=command.name))
+
+    def _ack(self, command: commands.Ack) -> None:
+        self._held.acknowledging(command).ack(command.delivery_tag, command.multiple)
+        self._say(commands.Acknowledged(command.id))
+
+    def _nack(self, command: commands.Nack) -> None:
+        subscription = self._held.acknowledging(command)
+        subscription.nack(command.delivery_tag, command.requeue, command.multiple)
+        self._say(commands.Acknowledged(command.id))
+
+    def _publish(self, command: commands.Publish) -> None:
+        services = self._services
+        if command.reply is None:
+            published = publish(command, self.peer, services, self._codec.resends)
+        else:
+            published = self._held.reply(command.reply, self)
+            published.addCallback(
+                lambda _: publish(command, self.peer, services, self._codec.resends)
+            )
+        self._pending += 1
+        published.addCallbacks(
+            self._published,
+            self._not_published,
+            callbackArgs=(command.id,),
+            errbackArgs=(command.id,),
+        )
+        if self._pending >= services.limits.publishes:
+            self._hold(_BY_ANSWERS)
+        if services.gate.shut:
+            self._hold(_BY_LINK)
+            services.gate.wait(self)
+
+    def _published(self, _result: None, identity: Id) -> None:
+        self._answered()
+        self.tell(commands.Published(identity))
+        if self._leaving is not None:
+            self._leave()
+
+    def _not_published(self, failure: Failure, identity: Id) -> None:
+        self._answered()
+        self._answer_refused(failure, identity, "publish")
+        if self._leaving is not None:
+            self._leave()
+
+    def _answer_refused(self, failure: Failure, identity: Id, operation: str) -> TwbridgeError:
+        error = failure.value
+        if not isinstance(error, TwbridgeError):
+            what = "{session!r} could not {operation}"
+            _log.failure(what, failure, session=self, operation=operation)
+            error = TwbridgeError()
+        self.tell(commands.Refused(identity, error, operation))
+        return error
+
+    def _say(self, event: Event) -> None:
+        message = self._codec.encode(event)
+        if message is not None:
+            self._transport.send(*message)
+        end = self._codec.closing(event)
+        if end is not None:
+            self.close(*end)
+
+    def _answered(self) -> None:
+        self._pending -= 1
+        # Half way down, so that a busy publisher is not stopped and started for each message.
+        if self._paused & _BY_ANSWERS and self._pending <= self._services.limits.publishes // 2:
+            self._let_go(_BY_ANSWERS)
+
+    def _relieve(self) -> None:
+        self._let_go(_BY_LINK)
+
+    def _hold(self, why: int) -> None:
+        if not self._paused:
+            self._transport.pause_reading()
+        self._paused |= why
+
+    def _let_go(self, why: int) -> None:
+        held, self._paused = self._paused, self._paused & ~why
+        if held and not self._paused and self._state is State.OPEN:
+            self._transport.resume_reading()
+
+
+#: How each command is carried out, and its name in a refusal.
+CARRIED_OUT: dict[type, tuple[Callable[[Orders, Any], None], str]] = {
+    commands.Subscribe: (Orders._subscribe, "subscribe"),
+    commands.Unsubscribe: (Orders._unsubscribe, "unsubscribe"),
+    commands.Publish: (Orders._publish, "publish"),
+    commands.Ack: (Orders._ack, "ack"),
+    commands.Nack: (Orders._nack, "nack"),
+    commands.Connect: (Orders._connect, "connect"),
+    commands.Disconnect: (Orders._disconnect, "disconnect"),
+    commands.Ping: (Orders._ping, "ping"),
+    commands.Invalid: (Orders._invalid, ""),
+}
