@@ -145,10 +145,15 @@ ACKS = (
 _DURABLE = ("durable:true", "auto-delete:false")
 
 
-def _durable(destination: str, identity: str = "<x>", *headers: str, by: str = "a") -> list[Step]:
-    """Subscribe, leave, and what comes meanwhile waits."""
+def _durable(destination: str, identity: str = "<x>", *headers: str) -> list[Step]:
+    """Subscribe and leave, so that what comes after it waits.
+
+    The UNSUBSCRIBE is answered when the broker sends no more; who only leaves may be sent
+    something that comes again, marked.
+    """
     return [
         subscribe(destination, *_DURABLE, *headers, name=identity),
+        unsubscribe(f"id:{identity}"),
         leave(),
     ]
 
@@ -171,6 +176,7 @@ DURABLE = (
         "a durable topic by persistent",
         [
             subscribe("/topic/<x>", "persistent:true", "auto-delete:false", name="<x>"),
+            unsubscribe("id:<x>"),
             leave(),
             send("/topic/<x>", "1", by="b"),
             subscribe(
@@ -220,6 +226,7 @@ DURABLE = (
         [
             *_durable("/topic/<x>", "<x>1"),
             subscribe("/topic/<x>", *_DURABLE, name="<x>2", by="b"),
+            unsubscribe("id:<x>2", by="b"),
             leave("b"),
             send("/topic/<x>", "b", by="c"),
             subscribe("/topic/<x>", *_DURABLE, name="<x>1", by="c", hears=2),
@@ -248,6 +255,7 @@ DURABLE = (
         "a durable topic that goes with its reader",
         [
             subscribe("/topic/<x>", "durable:true", name="<x>"),
+            unsubscribe("id:<x>"),
             leave(),
             send("/topic/<x>", "1", by="b"),
             subscribe("/topic/<x>", "durable:true", name="<x>", by="c"),
@@ -262,6 +270,7 @@ DURABLE = (
         "a durable queue",
         [
             subscribe("/queue/<x>", "durable:true"),
+            unsubscribe("id:1"),
             leave(),
             send("/queue/<x>", "1", by="b"),
             subscribe("/queue/<x>", by="c", hears=2),

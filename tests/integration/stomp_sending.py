@@ -102,7 +102,7 @@ HEADERS = (
     _with("persistent", "persistent:true"),
     _with("persistent as Python writes it", "persistent:True"),
     _with("not persistent", "persistent:false"),
-    _with("persistent is no word", "persistent:yes", hears=1),
+    _with("persistent is no word", "persistent:yes"),
     _with("priority", "priority:5"),
     _with("priority 0", "priority:0"),
     _with("priority is no number", "priority:high", hears=1),

@@ -15,6 +15,24 @@ from tests.integration.stomp_scenarios import (
 __all__ = ["SUBSCRIBING"]
 
 SUBSCRIBING = (
+    *(
+        Scenario(
+            f"a message right behind the subscription to {destination}",
+            [
+                say(
+                    frame("SUBSCRIBE", "id:1", f"destination:{destination}"),
+                    frame("SEND", f"destination:{destination}", body="1"),
+                    hears=1,
+                ),
+                say(
+                    frame("SUBSCRIBE", "id:2", f"destination:{destination}", "ack:client")
+                    + frame("SEND", f"destination:{destination}", body="2"),
+                    hears=2,
+                ),
+            ],
+        )
+        for destination in ("/topic/<x>", "/exchange/amq.direct/<x>", "/exchange/<x>.fanout")
+    ),
     Scenario("a queue", [send("/queue/<x>", "b"), subscribe("/queue/<x>", hears=2)]),
     Scenario(
         "a queue that is made", [subscribe("/queue/<x>"), send("/amq/queue/<x>", "b", hears=2)]
