@@ -149,6 +149,11 @@ class FakeLink:
         self.consumers: list[FakeConsumer] = []
         self.declared: list[Exchange | Queue] = []
         self.consuming: list[Deferred[FakeConsumer]] = []
+        #: Of what was declared: whether to do it again after a reconnect, and the answer.
+        self.remembered: list[bool] = []
+        self.declaring: list[Deferred[None]] = []
+        #: Errors of the next declarations, in turn.
+        self.declare_errors: list[Exception] = []
         self._on_state: list[Callable[[str], None]] = []
         self._on_pressure: list[Callable[[bool], None]] = []
         self._on_read: list[Callable[[], None]] = []
@@ -170,6 +175,9 @@ class FakeLink:
     def release(self) -> None:
         """Answer all that was held, and hold no more."""
         self.held = False
+        for declaring in self.declaring:
+            if not declaring.called:
+                declaring.callback(None)
         for consuming, consumer in zip(self.consuming, self.consumers, strict=True):
             if not consuming.called:
                 consuming.callback(consumer)
@@ -244,8 +252,13 @@ class FakeLink:
         remember: bool = True,
     ) -> Deferred[None]:
         self.declared.append(what)
+        self.remembered.append(remember)
         answer: Deferred[None] = Deferred()
-        answer.callback(None)
+        self.declaring.append(answer)
+        if self.declare_errors:
+            answer.errback(self.declare_errors.pop(0))
+        elif not self.held:
+            answer.callback(None)
         return answer
 
     def on_state(self, callback: Callable[[str], None]) -> Callable[[], None]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
-from tests.fakes import FakeLink, FakeTransport
-from twbridge.commands import Overflow
+from tests.fakes import FakeLink, FakeTransport, PlainEncoder
+from twbridge.commands import Command, Event, Overflow
+from twbridge.dialects.interfaces import Close, Codec, ICodec
 from twbridge.dialects.json import JsonDialect
 from twbridge.dialects.raw import RawDialect
 from twbridge.hub import Hub
@@ -34,6 +37,57 @@ class Route(NamedTuple):
 class Allow(NamedTuple):
     operation: str
     destination: str
+
+
+@implementer(ICodec)
+class ScriptedCodec(Codec):
+    """Reads what the test says, and keeps what is told."""
+
+    def __init__(self) -> None:
+        self.encoder: Any = PlainEncoder()
+        self.reads: list[Command] = []
+        self.events: list[Event] = []
+        #: The end that an event is.
+        self.ends: Callable[[Event], Close | None] = lambda event: None
+
+    def opening(self) -> Sequence[Command]:
+        return ()
+
+    def decode(self, payload: bytes, binary: bool) -> Sequence[Command]:
+        found, self.reads = self.reads, []
+        return found
+
+    def encode(self, event: Event) -> tuple[bytes, bool] | None:
+        self.events.append(event)
+        return None
+
+    def closing(self, event: Event) -> Close | None:
+        return self.ends(event)
+
+    def told(self) -> list[Event]:
+        """What it was told since the last look."""
+        found, self.events = self.events, []
+        return found
+
+
+class FakeChecker:
+    """Asked who clients are; the test answers."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str | None, str | None, bool]] = []
+        self.answers: list[Deferred[str]] = []
+        self.cancelled = 0
+
+    def check(
+        self, user: str | None, password: str | None, *, local: bool = False
+    ) -> Deferred[str]:
+        def cancel(_answer: Deferred[str]) -> None:
+            self.cancelled += 1
+
+        self.asked.append((user, password, local))
+        answer: Deferred[str] = Deferred(cancel)
+        self.answers.append(answer)
+        return answer
 
 
 class SessionCase(SynchronousTestCase):
@@ -72,6 +126,24 @@ class SessionCase(SynchronousTestCase):
         session = Session(self.services, peer, codec, transport)
         session.opened()
         return session
+
+    def scripted(self, checker: FakeChecker | None = None, loopback: bool = True) -> Session:
+        """One that obeys whatever the test has its codec, ``self.codec``, read."""
+        self.codec = ScriptedCodec()
+        services = replace(self.services, checker=checker)
+        self.addCleanup(services.gate.stop)
+        self.gate = services.gate
+        peer = Peer(None, loopback, "127.0.0.1")
+        session = Session(services, peer, self.codec, self.transport)
+        session.opened()
+        self.codec.told()
+        return session
+
+    def ask(self, session: Session, *wanted: Command) -> list[Event]:
+        """Have it read these; gives what it is told at once."""
+        self.codec.reads += wanted
+        session.received(b"", False)
+        return self.codec.told()
 
     def raw(self, on_error: str = "close") -> Session:
         codec = RawDialect().codec(Route(on_error=on_error))
