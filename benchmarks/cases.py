@@ -15,7 +15,7 @@ from benchmarks.latency import run_latency
 from benchmarks.publishing import run_publishing
 from benchmarks.results import Claim, Section
 from benchmarks.servers import Bridge, Broker, node_bridge, rabbitmq, twbridge
-from benchmarks.subjects import JsonDialect, RawRoute, Subject, WebStomp
+from benchmarks.subjects import JsonDialect, RawRoute, Subject, web_stomp
 
 OURS, NODE, STOMP = "twbridge", "Node ws + amqplib", "RabbitMQ Web STOMP"
 CORES = {"server": "cores, server", "broker": "cores, broker", "load": "cores, load"}
@@ -79,7 +79,7 @@ def fanout(plan: Plan) -> dict[str, Section]:
     units = {"rate": "deliveries/s", "cpu": "CPU us/delivery", **CORES}
     sections = {}
     with rabbitmq() as broker, twbridge(broker) as ours, node_bridge(broker) as node:
-        stomp = WebStomp(broker)
+        stomp = web_stomp(broker)
         raw: list[Subject] = [RawRoute(ours), RawRoute(node), stomp]
         json: list[Subject] = [JsonDialect(ours), JsonDialect(node)]
         for key, title, subjects, count, node_bound in (

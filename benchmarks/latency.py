@@ -5,9 +5,10 @@ Messages come at a steady rate, each with the time at which it was sent, by one 
 
 from __future__ import annotations
 
+import re
 import select
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from statistics import quantiles
@@ -45,11 +46,25 @@ class LatencyRun:
 
 
 def run_latency(
-    subject: Subject, broker: Broker, count: int, rate: int, seconds: float
+    subject: Subject,
+    broker: Broker,
+    count: int,
+    rate: int,
+    seconds: float,
+    watching: Callable[[Sequence[Client], int, int], Watch] | None = None,
 ) -> LatencyRun:
-    """Publish ``rate`` messages a second to ``count`` raw clients for ``seconds``.
+    """Publish ``rate`` messages a second to ``count`` clients for ``seconds``.
 
     The first half second does not count.
+
+    Args:
+        subject: What the clients connect to.
+        broker: Its broker.
+        count: How many clients.
+        rate: How many messages a second.
+        seconds: How long.
+        watching: The class that reads the frames; None for frames of one length that end with
+            the body, as those of the raw route.
 
     Raises:
         RuntimeError: A client has not received every message.
@@ -58,7 +73,7 @@ def run_latency(
     with closing(Source(broker.url, subject.exchange, message)) as source:
         clients = subject.connect(count)
         frame = probe(subject, clients, source, _BODY)
-        watch = Watch(clients, frame, frame - len(_BODY))
+        watch = (watching or Watch)(clients, frame, frame - len(_BODY))
         meter = Meter(subject.process, broker.process)
         with closing(watch):
             publish_steadily(source, message, watch, rate, seconds)
@@ -136,3 +151,20 @@ class Watch:
         self._epoll.close()
         for client in self._sockets.values():
             client.close()
+
+
+class StompWatch(Watch):
+    """Reads the time of sending out of STOMP frames, whose length varies: the body begins with it.
+
+    Its arguments are those of `Watch`; the clients alone are looked at.
+    """
+
+    _STAMPED = re.compile(rb"\n\n(\d{%d})" % len(STAMP))
+
+    def _received(self, descriptor: int, data: bytes) -> None:
+        now, end = time.monotonic_ns(), 0
+        data = self._partial.pop(descriptor, b"") + data
+        for found in self._STAMPED.finditer(data):
+            self.milliseconds.append((now - int(found[1])) / 1e6)
+            end = found.end()
+        self._partial[descriptor] = data[end:]

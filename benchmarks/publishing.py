@@ -17,7 +17,7 @@ from pamqp import commands
 
 from benchmarks.fanout import BODY, WARM_UP
 from benchmarks.meter import Meter
-from benchmarks.servers import Bridge, Broker
+from benchmarks.servers import Bridge, Broker, Watched
 from benchmarks.sockets import JSON_DIALECT, Client, Herd, connect_many, masked_text
 from benchmarks.source import call, login
 
@@ -65,16 +65,39 @@ def run_publishing(
         burst, answer = _burst(bridge.exchange, key), 0
         for client in clients:
             answer = _first_publish(client, bridge.exchange, key)
-        with closing(Herd(clients)) as herd:
-            sent = [0] * count
-            _load(herd, sent, burst, answer, WARM_UP)
-            meter, before = Meter(bridge.process, broker.process), herd.total
-            _load(herd, sent, burst, answer, seconds)
-            usage, after = meter.usage(), herd.total
-            _finish(herd, sent, answer)
+        run, _ = measure(clients, burst, answer, (bridge.process, broker.process), seconds)
+        return run
+
+
+def measure(
+    clients: Sequence[Client],
+    burst: bytes,
+    answer: int,
+    processes: tuple[Watched, Watched],
+    seconds: float,
+) -> tuple[PublishRun, int]:
+    """Send bursts from all clients for ``seconds``; what that cost, and how many were answered.
+
+    Args:
+        clients: Closed in the end.
+        burst: The frames of `BURST` requests.
+        answer: How many bytes the answer to each has.
+        processes: What is charged for the work, and the broker.
+        seconds: How long, after a second of warming up.
+
+    Raises:
+        RuntimeError: A publish was refused, or not answered.
+    """
+    with closing(Herd(clients)) as herd:
+        sent = [0] * len(clients)
+        _load(herd, sent, burst, answer, WARM_UP)
+        meter, before = Meter(*processes), herd.total
+        _load(herd, sent, burst, answer, seconds)
+        usage, after = meter.usage(), herd.total
+        _finish(herd, sent, answer)
     confirmed = (after - before) / answer
     cpu = usage.server / confirmed * 1e6
-    return PublishRun(confirmed / usage.elapsed, cpu, usage.cores())
+    return PublishRun(confirmed / usage.elapsed, cpu, usage.cores()), sum(sent)
 
 
 def _declare(control: socket.socket, exchange: str) -> None:

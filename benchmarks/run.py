@@ -15,6 +15,7 @@ from benchmarks.cases import Plan, codec, fanout, idle, latency, publish, say
 from benchmarks.client_cases import acks, deflate, stalled, stream
 from benchmarks.results import Section
 from benchmarks.servers import HERE
+from benchmarks.stomp_cases import stomp
 
 RESULTS = HERE / "results.json"
 DOCS = HERE.parent / "docs" / "benchmarks.md"
@@ -30,6 +31,7 @@ BENCHMARKS: dict[str, Callable[[Plan], dict[str, Section]]] = {
     "stream": stream,
     "deflate": deflate,
     "stalled": stalled,
+    "stomp": stomp,
 }
 ORDER = [
     "codec-deliver",
@@ -47,6 +49,12 @@ ORDER = [
     "stream",
     "deflate",
     "stalled",
+    "stomp-fanout-200",
+    "stomp-fanout-500",
+    "stomp-sends",
+    "stomp-latency",
+    "stomp-connects",
+    "stomp-idle",
 ]
 
 

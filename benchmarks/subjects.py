@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from benchmarks.servers import Bridge, Broker, Watched
-from benchmarks.sockets import JSON_DIALECT, Client, Herd, MarkerHerd, connect_many
+from benchmarks.sockets import JSON_DIALECT, Address, Client, Herd, MarkerHerd, connect_many
+
+STOMP_DIALECT = "v12.stomp"
+STOMP_LOGIN = "CONNECT\naccept-version:1.2\nhost:/\nlogin:guest\npasscode:guest\n\n\0"
 
 
 class Subject(Protocol):
@@ -124,23 +127,31 @@ def _expect(client: Client, op: str) -> None:
 
 
 @dataclass(frozen=True)
-class WebStomp:
-    """RabbitMQ's Web STOMP plugin: a queue of its own for every client, in the broker itself."""
+class Stomp:
+    """A server that speaks STOMP over WebSocket: one client for all, the address differs.
 
-    broker: Broker
-    name: str = "RabbitMQ Web STOMP"
-    exchange: str = "bench.stomp"
+    Attributes:
+        name: For the tables.
+        exchange: Messages published here reach every client.
+        process: What is charged for the work.
+        address: Where it listens.
+    """
 
-    @property
-    def process(self) -> Watched:
-        """The broker, which does all of the work here."""
-        return self.broker.process
+    name: str
+    exchange: str
+    process: Watched
+    address: Address
 
     def connect(self, count: int) -> list[Client]:
         """Connect, log in and subscribe; the receipts come when the bindings exist."""
-        clients = list(connect_many(self.broker.web_stomp, count, "v12.stomp"))
-        stomp(clients, f"destination:/exchange/{self.exchange}/#")
+        clients = list(connect_many(self.address, count, STOMP_DIALECT))
+        stomp(clients, f"destination:{self.destination}")
         return clients
+
+    @property
+    def destination(self) -> str:
+        """What clients subscribe to."""
+        return f"/exchange/{self.exchange}/#"
 
     def body(self, payload: bytes) -> bytes:
         """What follows the empty line, without the final NUL."""
@@ -151,6 +162,16 @@ class WebStomp:
         return MarkerHerd(clients, b"MESSAGE\n"), 1
 
 
+def web_stomp(broker: Broker) -> Stomp:
+    """RabbitMQ's plugin: a queue of its own for every client, in the broker, which does it all."""
+    return Stomp("RabbitMQ Web STOMP", "bench.stomp", broker.process, broker.web_stomp)
+
+
+def bridge_stomp(bridge: Bridge) -> Stomp:
+    """STOMP of a bridge."""
+    return Stomp(bridge.name, bridge.exchange, bridge.process, bridge.address)
+
+
 def stomp(clients: Sequence[Client], *headers: str) -> None:
     """Log new STOMP clients in and subscribe each.
 
@@ -158,13 +179,12 @@ def stomp(clients: Sequence[Client], *headers: str) -> None:
         clients: They have received nothing yet.
         headers: Of SUBSCRIBE, with the destination: the ones for all, or those for each.
     """
-    login = "CONNECT\naccept-version:1.2\nhost:/\nlogin:guest\npasscode:guest\n\n\0"
     every = headers if len(headers) == len(clients) else headers * len(clients)
     subscribe = [f"SUBSCRIBE\nid:0\nreceipt:r\n{each}\n\n\0" for each in every]
-    for requests, answer in (([login] * len(clients), b"CONNECTED"), (subscribe, b"RECEIPT")):
+    for requests, answer in (([STOMP_LOGIN] * len(clients), b"CONNECTED"), (subscribe, b"RECEIPT")):
         for client, request in zip(clients, requests, strict=True):
             client.send_text(request)
         for client in clients:
             frame = client.read_frame()
             if not frame.startswith(answer):
-                raise RuntimeError(f"Web STOMP answered {frame!r}")
+                raise RuntimeError(f"The server answered {frame!r}")
