@@ -35,9 +35,11 @@ class OverflowScenarios(StreamCase):
     ) -> int:
         """Publish so many; give how many bytes the bridge has grown meanwhile at most.
 
-        Who watches must get each of them in time.
+        Who watches must get each of them in time. (All can watch but a queue.)
         """
         destination, exchange = place
+        if watch is None and not destination.startswith("/queue/"):
+            watch = await self.consumer(destination)
         name, link = destination.rpartition("/")[2], await self.ready()
         before, most = self.bridge.resident, 0
         for number in range(0, total, 20):
@@ -95,6 +97,8 @@ class OverflowScenarios(StreamCase):
             slow = await self.consumer(place[0], overflow="drop-oldest")
             slow.socket.deaf()
             self.bounded(await self.flood(place))
+            if kind == "queue":
+                await self.has(place[0].rpartition("/")[2], (0, 1))
             slow.socket.hear()
             numbers, dropped = await self.rest(slow, place)
             self.assertEqual(len(numbers) + dropped, TOTAL, kind)
@@ -113,10 +117,12 @@ class OverflowScenarios(StreamCase):
         link = await self.ready()
         for destination in (f"/exchange/{exchange}/#", f"/stream/{stream}"):
             slow = await self.consumer(destination, overflow="latest")
+            watch = await self.consumer(destination)
             slow.socket.deaf()
             for number in range(TOTAL):
                 key = keys[number % 5]
                 await self.fill(key, [f"{number} {BODY}"], exchange=exchange, link=link)
+            await watch.bodies(TOTAL)
             slow.socket.hear()
             await self.fill("end", ["last"], exchange=exchange, link=link)
             got: list[dict[str, Any]] = []
