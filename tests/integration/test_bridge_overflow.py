@@ -122,7 +122,7 @@ class OverflowScenarios(StreamCase):
             for number in range(TOTAL):
                 key = keys[number % 5]
                 await self.fill(key, [f"{number} {BODY}"], exchange=exchange, link=link)
-            await watch.bodies(TOTAL)
+                await watch.message()
             slow.socket.hear()
             await self.fill("end", ["last"], exchange=exchange, link=link)
             got: list[dict[str, Any]] = []
@@ -178,6 +178,22 @@ class OverflowScenarios(StreamCase):
         for destination, numbers in got.items():
             self.assertEqual(len(numbers) + dropped[destination], TOTAL, destination)
             self.assertEqual(numbers, sorted(set(numbers)))
+
+    async def test_a_message_larger_than_all_the_room_comes_too(self) -> None:
+        bodies = [f"{n} {'x' * 3 * LIMIT}" for n in range(6)]
+        for kind, place in (await self.places()).items():
+            name = place[0].rpartition("/")[2]
+            if kind != "live":
+                blocking = await self.consumer(place[0], overflow="block", prefetch=2)
+                await self.fill(name, bodies, exchange=place[1])
+                self.assertTrue(await blocking.bodies(6) == bodies, kind)
+                await blocking.lives()
+                await blocking.socket.leave()
+            dropping = await self.consumer(place[0], overflow="drop-oldest")
+            await self.fill(name, bodies, exchange=place[1])
+            numbers, dropped = await self.rest(dropping, place)
+            self.assertEqual(len(numbers) + dropped, 6, kind)
+            self.assertEqual(numbers[:1], [0], kind)
 
     async def test_one_that_stalls_among_many_delays_nobody(self) -> None:
         for kind, place in (await self.places()).items():

@@ -92,8 +92,9 @@ class RouteScenarios(SubscriptionCase):
         watch = await self.json(None, f"/topic/{NAME}.prices")
         slow.deaf()
         bodies = [f"{n} {BODY}" for n in range(400)]
-        await self.fill(f"{NAME}.prices", bodies, exchange="amq.topic")
-        self.assertEqual(await watch.bodies(400), bodies)
+        for number in range(0, 400, 20):
+            await self.fill(f"{NAME}.prices", bodies[number : number + 20], exchange="amq.topic")
+            self.assertEqual(await watch.bodies(20), bodies[number : number + 20])
         slow.hear()
         last, got = f"399 {BODY}", [await self.heard(slow)]
         while got[-1] != last:
