@@ -311,3 +311,24 @@ class KillTests(FaultScenarios, BreakableCase):
         await client.subscribe(f"/queue/{late}")
         again = await client.messages.take(lambda frame: frame["body"] == "late")
         self.assertTrue(again["redelivered"])
+
+    async def test_a_stream_whose_reader_stalls_too_long_misses_nothing(self) -> None:
+        stream = await self.stream()
+        await self.fill(stream, (f"{n} {'x' * 30_000}" for n in range(300)))
+        slow = await self.json()
+        await slow.subscribe(f"/stream/{stream}", **{"from": "first"})
+        slow.socket.deaf()
+        late = await self.queue()
+        clock = await self.consumer(f"/queue/{late}", ack="client")
+        await self.fill(late, ["late"])
+        await clock.frame("unsubscribed", 15.0)
+        slow.socket.hear()
+        got: list[int] = []
+        while len(got) < 300:
+            await self.until(
+                lambda: slow.messages.items, 10.0, lambda: f"{len(got)}, then {slow.frames.items}"
+            )
+            got.append((await slow.message())["offset"])
+        self.assertEqual(got, list(range(300)))
+        await slow.lives()
+        self.assertEqual(slow.frames.items, [])
