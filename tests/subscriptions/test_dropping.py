@@ -121,7 +121,7 @@ class DroppingLiveTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def make(self, latest: bool = False, patient: bool = False) -> DroppingLive:
-        drops = Drops(self.clock)
+        drops = Drops(Clock())
         return DroppingLive(self.outlet, CPU, self.hub, latest=latest, drops=drops, patient=patient)
 
     def deliver(self, *keys: str) -> None:
@@ -153,7 +153,7 @@ class DroppingLiveTests(SynchronousTestCase):
         slow, quick = self.make(), FakeOutlet(self.outlet.encoder)
         self.successResultOf(slow.start())
         other = DroppingLive(
-            quick, CPU, self.hub, latest=False, drops=Drops(self.clock), patient=False
+            quick, CPU, self.hub, latest=False, drops=Drops(Clock()), patient=False
         )
         self.successResultOf(other.start())
         self.outlet.room = 0
