@@ -392,7 +392,8 @@ class Session:
         )
         if client is None or identity is None:
             return publish()
-        return services.resends.publish(self.peer.user, client, identity, publish)
+        content = (destination.exchange, destination.routing_key, command.body)
+        return services.resends.publish(self.peer.user, client, identity, content, publish)
 
     def _published(self, _result: None, identity: Id) -> None:
         self._answered()

@@ -420,7 +420,8 @@ class Reader:
             probe.stop()
 
     def _made_anew(self) -> None:
-        _log.info("The stream {name} was made anew", name=self._name)
+        # Clients can have this said as often as they like.
+        _log.debug("The stream {name} was made anew", name=self._name)
         self._stop_looking()
         self._forget_place()
         self._detach()
