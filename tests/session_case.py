@@ -36,7 +36,7 @@ class Allow(NamedTuple):
 
 class SessionCase(SynchronousTestCase):
     rules: Sequence[Allow] = ()
-    limits = Limits(message=1000, subscriptions=3, publishes=4, nonsense=3)
+    limits = Limits(message=1000, frame=900, subscriptions=3, publishes=4, nonsense=3)
 
     def setUp(self) -> None:
         self.link = FakeLink()
