@@ -36,22 +36,35 @@ _RECEIVE_BUFFER = 1 << 16
 
 
 @dataclass(frozen=True)
+class Phase:
+    """What the clients that read have noticed in one measurement.
+
+    Attributes:
+        p99: 99 of 100 deliveries were not slower, in milliseconds.
+        cpu: Microseconds of the bridge's CPU time for one delivery.
+        others: The cores that were used by what has nothing to do with it.
+    """
+
+    p99: float
+    cpu: float
+    others: float
+
+
+@dataclass(frozen=True)
 class StalledRun:
     """What one run measured.
 
     Attributes:
-        before: 99 of 100 deliveries were not slower, in milliseconds, while all read.
-        behind: The same of the same clients, with one more that read nothing.
+        before: While all read.
+        behind: The same clients, with one more that read nothing.
         grown: Bytes of resident memory that came with it.
         dropped: Messages that it was told were dropped, when it read at last.
-        others: The cores that were used by what has nothing to do with it.
     """
 
-    before: float
-    behind: float
+    before: Phase
+    behind: Phase
     grown: int
     dropped: int
-    others: float
 
 
 def run_stalled(
@@ -69,15 +82,13 @@ def run_stalled(
         clients = subject.connect(count - 1)
         frame = probe(subject, clients, source, BODY)
         with closing(Watch(clients, frame, _place(clients, source, frame))) as watch:
-            meter = Meter(bridge.process, broker.process)
-            before = _p99(source, message, watch, rate, seconds)
+            before = _measure(bridge, broker, source, message, watch, rate, seconds)
             resident = bridge.process.resident()
             with closing(_Stalled(bridge, broker)) as stalled:
-                behind = _p99(source, message, watch, rate, seconds)
+                behind = _measure(bridge, broker, source, message, watch, rate, seconds)
                 grown = bridge.process.resident() - resident
-                others = meter.usage().cores()["others"]
                 dropped = stalled.dropped()
-    return StalledRun(before, behind, grown, dropped, others)
+    return StalledRun(before, behind, grown, dropped)
 
 
 def _place(clients: Sequence[Client], source: Source, frame: int) -> int:
@@ -91,12 +102,24 @@ def _place(clients: Sequence[Client], source: Source, frame: int) -> int:
     return frame - len(payload) + payload.index(STAMP)
 
 
-def _p99(source: Source, message: bytes, watch: Watch, rate: int, seconds: float) -> float:
-    """Warm up, measure; milliseconds."""
+def _measure(
+    bridge: Bridge,
+    broker: Broker,
+    source: Source,
+    message: bytes,
+    watch: Watch,
+    rate: int,
+    seconds: float,
+) -> Phase:
+    """Warm up, then publish at a steady rate."""
     publish_steadily(source, message, watch, _WARM_UP_RATE, _WARM_UP / _WARM_UP_RATE)
     watch.milliseconds.clear()
+    meter = Meter(bridge.process, broker.process)
     publish_steadily(source, message, watch, rate, seconds)
-    return quantiles(watch.milliseconds, n=100)[98]
+    usage, times = meter.usage(), watch.milliseconds
+    return Phase(
+        quantiles(times, n=100)[98], usage.server / len(times) * 1e6, usage.cores()["others"]
+    )
 
 
 class _Stalled:

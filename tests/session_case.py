@@ -92,7 +92,7 @@ class FakeChecker:
 
 class SessionCase(SynchronousTestCase):
     rules: Sequence[Allow] = ()
-    limits = Limits(message=1000, subscriptions=3, publishes=4, nonsense=3)
+    limits = Limits(message=1000, frame=900, subscriptions=3, publishes=4, nonsense=3)
 
     def setUp(self) -> None:
         self.link = FakeLink()

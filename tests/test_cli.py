@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from twbridge import __version__
 from twbridge.cli import main
+from twbridge.daemon.layers import CLIENT_VARIABLES
 from twbridge.daemon.loading import load
 from twbridge.settings import Settings
 
@@ -139,6 +140,19 @@ class ConfigTests(CommandTestCase):
         lines = self.run_command("config", environ=environ).stdout.splitlines()
         self.assertIn('path = "/a"  # TWBRIDGE_ROUTE', lines)
         self.assertIn('on_error = "close"', lines)
+
+    def test_the_variables_of_the_other_commands_are_no_mistakes(self) -> None:
+        variables = {
+            option.envvar
+            for command in main.commands.values()
+            for option in command.params
+            if isinstance(option.envvar, str)
+        }
+        self.assertEqual(variables, CLIENT_VARIABLES)
+        environ = dict.fromkeys(sorted(variables), "ws://bridge.example/ws")
+        result = self.run_command("config", environ=environ)
+        self.assertEqual((result.exit_code, result.stderr), (0, ""))
+        self.assertNotIn("bridge.example", result.stdout)
 
     def test_no_broker_is_a_line(self) -> None:
         line = "# no broker is named: twistd would refuse to start"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from datetime import datetime
 from typing import Any
 
@@ -146,8 +149,36 @@ class LineTests(SynchronousTestCase):
         self.assertEqual(len(line.splitlines()), 1)
 
 
+_INTERRUPTED = """
+import os, signal
+from twisted.internet.defer import succeed
+from twisted.internet.task import deferLater
+from twbridge.cli.talk import run
+class Command:
+    async def talk(self, reactor):
+        await deferLater(reactor, 0)
+        os.kill(os.getpid(), {signal})
+    def stop(self):
+        return succeed(None)
+run(Command())
+"""
+
+
 class EndTests(SynchronousTestCase):
     """Exit codes."""
+
+    def test_a_signal_at_the_very_end_is_no_success(self) -> None:
+        for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+            said = subprocess.run(
+                [sys.executable, "-c", _INTERRUPTED.format(signal=int(number))],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+                # As a shell does it: what runs in the background ignores SIGINT.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            )
+            self.assertEqual((said.returncode, said.stderr), (code, ""))
 
     def test_refusals_are_1_and_what_is_away_or_late_is_3(self) -> None:
         stay_away = NotConnected("no", closed=4503)

@@ -282,10 +282,22 @@ class DropsTests(SynchronousTestCase):
         drops.add(4)
         clock.advance(59.9)
         drops.add(1)
+        self.assertEqual(len(told), 1)
         clock.advance(0.2)
         drops.add(2)
+        drops.stop()
         self.assertEqual(drops.count, 10)
         self.assertEqual(
             told,
-            [f"{count} messages were dropped for clients that read too slowly" for count in (3, 7)],
+            [
+                f"{count} messages were dropped for clients that read too slowly"
+                for count in (3, 5, 2)
+            ],
         )
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_its_timer_ends_when_nothing_more_is_dropped(self) -> None:
+        clock = Clock()
+        Drops(clock).add(1)
+        clock.advance(Drops.EVERY)
+        self.assertEqual(clock.getDelayedCalls(), [])

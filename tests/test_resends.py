@@ -43,9 +43,13 @@ class ResendsTestCase(SynchronousTestCase):
         return self.sent[-1]
 
     def publish(
-        self, identity: str | int, client: str = CLIENT, user: str | None = None
+        self,
+        identity: str | int,
+        client: str = CLIENT,
+        user: str | None = None,
+        content: bytes = b"",
     ) -> Deferred[None]:
-        return self.resends.publish(user, client, identity, self.send)
+        return self.resends.publish(user, client, identity, content, self.send)
 
     def published(self, identity: str | int, client: str = CLIENT, user: str | None = None) -> bool:
         """Whether it was published, and not answered from the window. Confirms it then."""
@@ -65,6 +69,18 @@ class AnswerTests(ResendsTestCase):
         self.assertNoResult(answer)
         self.sent[0].callback(None)
         self.successResultOf(answer)
+
+    def test_something_else_with_the_same_id_is_published(self) -> None:
+        theirs = self.publish("p1", content=b"by one who has read the id in a message_id")
+        mine = self.publish("p1", content=b"mine")
+        self.assertEqual(len(self.sent), 2)
+        self.sent[0].callback(None)
+        self.successResultOf(theirs)
+        self.assertNoResult(mine)
+        self.sent[1].callback(None)
+        self.successResultOf(mine)
+        self.successResultOf(self.publish("p1", content=b"mine"))
+        self.assertEqual(len(self.sent), 2)
 
     def test_a_repeated_one_is_answered_at_once_and_not_published(self) -> None:
         self.publish("p1")
@@ -114,7 +130,7 @@ class AnswerTests(ResendsTestCase):
             raise TooLarge("x")
 
         with self.assertRaises(TooLarge):
-            self.resends.publish(None, CLIENT, "p1", refuse)
+            self.resends.publish(None, CLIENT, "p1", b"", refuse)
         self.assertEqual(len(self.resends), 0)
         self.assertTrue(self.published("p1"))
 
@@ -261,7 +277,7 @@ class PropertyTests(ResendsTestCase):
             return unanswered[-1]
 
         def ask(client: str, identity: int) -> None:
-            answer = self.resends.publish(None, client, identity, send)
+            answer = self.resends.publish(None, client, identity, b"", send)
             asked.append(answer)
             answer.addErrback(lambda failure: failure.trap(Nacked, NotReady))
             answer.addCallback(lambda _: answers.append(1))

@@ -27,6 +27,7 @@ class OpeningTests(SessionCase):
             (welcome["op"], welcome["instance"], welcome["heartbeat"]), ("welcome", "node", 25.0)
         )
         self.assertEqual(welcome["session"], session.id)
+        self.assertEqual(welcome["limit"], 900)
         self.assertNotEqual(self.json().id, session.id)
 
     def test_while_the_link_is_down_it_is_told_so_at_once(self) -> None:

@@ -170,12 +170,16 @@ Command: TypeAlias = (
 
 
 class Welcome(Struct):
-    """The session is open. ``heartbeat`` is the interval of the server's pings in seconds."""
+    """The session is open. ``heartbeat`` is the interval of the server's pings in seconds.
+
+    ``limit``: bytes of one frame of the client; a longer one ends the connection.
+    """
 
     session: str
     instance: str
     heartbeat: float
     user: str | None
+    limit: int | None = None
 
 
 class Subscribed(Struct):

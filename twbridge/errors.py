@@ -235,6 +235,16 @@ class ChannelClosed(ProtocolClosed):
     """The broker closed the channel: what was asked on it is refused, for that reply code."""
 
     @property
+    def passes(self) -> bool:
+        """Whether the queue is there but its node is not, or not yet: RabbitMQ says 404 to that."""
+        return self.reply_code == 404 and "is down or inaccessible" in self.reply_text
+
+    @property
+    def is_ack_timeout(self) -> bool:
+        """Whether a consumer did not acknowledge in time."""
+        return self.reply_code == 406 and "acknowledgement" in self.reply_text
+
+    @property
     def code(self) -> str:  # type: ignore[override]
         return _CHANNEL_CODES.get(self.reply_code, "internal")
 

@@ -12,7 +12,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Protocol
 
-from twisted.internet.interfaces import IPushProducer, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -188,7 +188,8 @@ class Lane:
 
 
 class Drops:
-    """Counts what is dropped for slow clients, and says so in the log once a minute at most.
+    """Counts what is dropped for slow clients, and says all of it in the log: at once, then once a
+    minute at most.
 
     Args:
         clock: the time.
@@ -200,18 +201,30 @@ class Drops:
         self.count = 0
         self._clock = clock
         self._logged = 0
-        self._next = 0.0
+        self._timer: IDelayedCall | None = None
 
     def add(self, count: int) -> None:
         """So many more."""
         self.count += count
-        if self._clock.seconds() >= self._next:
-            self._next = self._clock.seconds() + self.EVERY
-            _log.warn(
-                "{count} messages were dropped for clients that read too slowly",
-                count=self.count - self._logged,
-            )
-            self._logged = self.count
+        if self._timer is None:
+            self._tell()
+
+    def stop(self) -> None:
+        """Say the rest, and stop the timer."""
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+            self._log()
+
+    def _tell(self) -> None:
+        self._timer = self._clock.callLater(self.EVERY, self._tell) if self._log() else None
+
+    def _log(self) -> int:
+        count, self._logged = self.count - self._logged, self.count
+        if count:
+            words = "{count} messages were dropped for clients that read too slowly"
+            _log.warn(words, count=count)
+        return count
 
 
 class Pressing(Protocol):

@@ -189,6 +189,8 @@ class Limits:
 
     #: The longest body in bytes.
     message: int = 1 << 20
+    #: The longest frame in bytes. The socket keeps it; here it is for clients to know.
+    frame: int = 1 << 20
     #: The longest properties and headers, encoded, in bytes. They must fit into an AMQP frame.
     headers: int = 32 << 10
     subscriptions: int = 128

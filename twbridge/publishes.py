@@ -128,7 +128,8 @@ def publish(command: Publish, peer: Peer, services: Services, resends: bool) -> 
     if once:
         assert client is not None
         assert identity is not None
-        return services.resends.publish(peer.user, client, identity, send)
+        content = (destination.exchange, destination.routing_key, command.body)
+        return services.resends.publish(peer.user, client, identity, content, send)
     return send()
 
 

@@ -9,7 +9,7 @@ this instance: a ``message_id`` of client and id goes along, by which consumers 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from hashlib import blake2b
 from typing import TypeAlias
 
@@ -30,7 +30,7 @@ _FINAL = (Nacked, Unroutable, ChannelClosed)
 _SHORT = 40
 
 _Id: TypeAlias = str | int
-_Key: TypeAlias = str | int | bytes
+_Key: TypeAlias = tuple[str | int | bytes, int]
 _Who: TypeAlias = tuple[str | None, str]
 
 
@@ -84,9 +84,13 @@ class Resends:
         user: str | None,
         client: str,
         identity: _Id,
+        content: Hashable,
         publish: Callable[[], Deferred[None]],
     ) -> Deferred[None]:
-        """Call ``publish``, or give the answer of the first one with that id.
+        """Call ``publish``, or give the answer of the first one with that id and content.
+
+        Client and id go along in ``message_id``, for every subscriber to see: whoever publishes
+        something else in another's name takes no place of its own messages.
 
         The Deferred that comes back is the caller's own. It fires with the first one's answer, at
         once where there is one already. What ``publish`` raises is raised here, and not remembered.
@@ -94,7 +98,7 @@ class Resends:
         now = self._now()
         self._forget_idle(now)
         window = self._windows.get((user, client))
-        key = _key(identity)
+        key = _key(identity), hash(content)
         if window is not None:
             self._count -= window.prune(now - self._seconds)
             entry = window.entries.get(key)
@@ -201,7 +205,7 @@ class _Entry:
             each.callback(None) if error is None else each.errback(Failure(error))
 
 
-def _key(identity: _Id) -> _Key:
+def _key(identity: _Id) -> str | int | bytes:
     if isinstance(identity, int) or len(identity) <= _SHORT:
         return identity
     return blake2b(identity.encode(), digest_size=16).digest()

@@ -185,7 +185,8 @@ class Session(Orders):
 
     def _open(self) -> None:
         services = self._services
-        self._say(commands.Welcome(self.id, services.instance, services.heartbeat, self.peer.user))
+        instance, heartbeat, limit = services.instance, services.heartbeat, services.limits.frame
+        self._say(commands.Welcome(self.id, instance, heartbeat, self.peer.user, limit))
         self._tell_link(services.link.state in UP)
         self._obey_all(self._codec.opening())
 

@@ -38,11 +38,8 @@ class Start(Struct, frozen=True):
     value: int = 0
 
     def __str__(self) -> str:
-        return (
-            self.where
-            if self.where not in ("offset", "timestamp")
-            else (f"{self.where}={self.value}")
-        )
+        numbered = self.where in ("offset", "timestamp")
+        return f"{self.where}={self.value}" if numbered else self.where
 
 
 NEXT = Start("next")
@@ -59,8 +56,8 @@ def parse_start(text: str) -> Start:
     found = _NUMBERED.fullmatch(text)
     if found is None:
         raise BadFrame(
-            "A stream is read from first, last, next, offset=N or timestamp=SECONDS "
-            "(whole numbers)."
+            "A stream is read from first, last, next, offset=N or timestamp=SECONDS, "
+            "in whole numbers."
         )
     where, value = _WORDS[found[1]], int(found[2])
     if value > (MAX_OFFSET if where == "offset" else MAX_TIMESTAMP):

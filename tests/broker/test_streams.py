@@ -58,6 +58,7 @@ class ReadTests(StreamTestCase):
         self.assertEqual(
             delivery.properties, {"headers": {"a": 1, "x-stream-offset": 0}, "type": "t"}
         )
+        self.assertEqual(delivery.raw_properties.count(b"x-stream-offset"), 1)
 
     def test_what_comes_later_follows(self) -> None:
         self.declare()

@@ -203,7 +203,29 @@ class LimitTests(CoreCase):
     def test_one_that_the_bridge_would_not_take_is_refused_at_once(self) -> None:
         with self.assertRaises(TooLarge) as caught:
             self.publish("p1", "x" * 500)
-        self.assertRegex(str(caught.exception), r"^The message takes 5\d\d bytes, 500 are")
+        self.assertRegex(str(caught.exception), r"^The message takes 5\d\d bytes as JSON, 500 are")
+
+    def test_what_the_bridge_says_that_it_takes_is_the_limit(self) -> None:
+        early = self.publish("early", "x" * 300)
+        self.open(limit=200)
+        self.failureResultOf(early, TooLarge)
+        with self.assertRaises(TooLarge) as caught:
+            self.publish("p1", "\0" * 100)
+        self.assertRegex(str(caught.exception), r" takes 6\d\d bytes as JSON, 200 are the limit\.$")
+        self.publish("p2", "x" * 100)
+        self.assertEqual([frame["id"] for frame in self.socket.take()], ["p2"])
+        self.assertEqual(len(self.core.publishes), 1)
+
+    def test_nobody_knows_of_one_that_the_next_bridge_does_not_take(self) -> None:
+        self.open(limit=400)
+        sent = self.publish("sent", "x" * 300)
+        self.socket.lose()
+        self.open(limit=200)
+        self.failureResultOf(sent, OutcomeUnknown)
+
+    def test_a_bridge_that_takes_more_changes_nothing(self) -> None:
+        self.open(limit=5_000)
+        self.assertRaises(TooLarge, self.publish, "p1", "x" * 500)
 
 
 class EndTests(CoreCase):

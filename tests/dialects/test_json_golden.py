@@ -98,9 +98,9 @@ REQUESTS: tuple[tuple[bytes, commands.Command], ...] = (
 
 ANSWERS: tuple[tuple[commands.Event, bytes], ...] = (
     (
-        commands.Welcome("5f.1", "5f", 25.0, None),
+        commands.Welcome("5f.1", "5f", 25.0, None, 1 << 20),
         b'{"op":"welcome","session":"5f.1","instance":"5f","server":"twbridge/%b",'
-        b'"heartbeat":25,"user":null}' % __version__.encode(),
+        b'"heartbeat":25,"user":null,"limit":1048576}' % __version__.encode(),
     ),
     (
         commands.Welcome("5f.1", "5f", 0.5, "alice"),

@@ -29,6 +29,8 @@ TEXT = {"content_type": "text/plain"}
 class SubscriptionCase(BridgeCase):
     """Queues and streams of the test's own, and who fills them."""
 
+    _link: Link | None = None
+
     async def stream(self, **arguments: Any) -> str:
         """A stream of this test's own, deleted at the end."""
         return await self.queue(arguments={"x-queue-type": "stream", **arguments})
@@ -54,8 +56,11 @@ class SubscriptionCase(BridgeCase):
         mandatory: bool = True,
         **properties: Any,
     ) -> None:
-        """Publish texts, each of them confirmed, with a link of the test's own."""
-        link = link or await self.ready()
+        """Publish texts, each of them confirmed, with one link of the test's own."""
+        if link is None:
+            if self._link is None:
+                self._link = await self.ready()
+            link = self._link
         left = [body if isinstance(body, bytes) else str(body).encode() for body in bodies]
         properties = {"content_type": "text/plain", **properties}
         while left:

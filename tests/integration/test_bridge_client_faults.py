@@ -136,7 +136,7 @@ class CutScenarios(FaultScenarios):
         proxy = await self.proxy()
         bridge = await self.another("--amqp-url", self.url_of(proxy), toml=TOML)
         crowd = await self.crowd(bridge)
-        for _ in range(5):
+        for _ in range(3):
             proxy.reset()
             await self.flowing(crowd)
         await self.nothing_is_lost(crowd)
@@ -258,22 +258,22 @@ class KillTests(FaultScenarios, BreakableCase):
 
     async def test_the_bridge_is_killed(self) -> None:
         crowd = await self.crowd()
-        for _ in range(3):
+        for _ in range(2):
             await in_thread(self.bridge.kill)
             await in_thread(self.bridge.start)
             await self.flowing(crowd)
         await self.nothing_is_lost(crowd)
         for each in (*crowd.readers, *crowd.workers):
-            self.assertGreaterEqual(each.sessions, 4)
+            self.assertGreaterEqual(each.sessions, 3)
 
     async def test_what_is_published_again_has_the_same_message_id(self) -> None:
-        queue, total = await self.queue(), 3000
+        queue, total = await self.queue(), 1500
         await in_thread(self.node.sync)
         publisher = Insisting(self.bridge.url(), f"/queue/{queue}", total)
         await self.until(lambda: len(publisher.left) < total - 300)
         await in_thread(self.bridge.kill)
         await in_thread(self.bridge.start)
-        await self.until(lambda: len(publisher.left) < total - 900, 20.0)
+        await self.until(lambda: len(publisher.left) < total - 600, 20.0)
         await in_thread(self.node.kill)
         await in_thread(self.node.start)
         await publisher.over.addTimeout(30.0, clock)
@@ -311,3 +311,24 @@ class KillTests(FaultScenarios, BreakableCase):
         await client.subscribe(f"/queue/{late}")
         again = await client.messages.take(lambda frame: frame["body"] == "late")
         self.assertTrue(again["redelivered"])
+
+    async def test_a_stream_whose_reader_stalls_too_long_misses_nothing(self) -> None:
+        stream = await self.stream()
+        await self.fill(stream, (f"{n} {'x' * 30_000}" for n in range(300)))
+        slow = await self.json()
+        await slow.subscribe(f"/stream/{stream}", **{"from": "first"})
+        slow.socket.deaf()
+        late = await self.queue()
+        clock = await self.consumer(f"/queue/{late}", ack="client")
+        await self.fill(late, ["late"])
+        await clock.frame("unsubscribed", 15.0)
+        slow.socket.hear()
+        got: list[int] = []
+        while len(got) < 300:
+            await self.until(
+                lambda: slow.messages.items, 10.0, lambda: f"{len(got)}, then {slow.frames.items}"
+            )
+            got.append((await slow.message())["offset"])
+        self.assertEqual(got, list(range(300)))
+        await slow.lives()
+        self.assertEqual(slow.frames.items, [])

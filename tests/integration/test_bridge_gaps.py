@@ -178,6 +178,12 @@ class GapScenarios(StreamCase):
         await self.fill(stream, range(3, 5))
         await self.reads(client, range(3, 5))
 
+
+class GapTests(GapScenarios):
+    """On RabbitMQ."""
+
+    __test__ = True
+
     async def test_a_stream_that_is_deleted_for_good_ends_its_subscriptions_alone(self) -> None:
         doomed, stream = await self.stream(), await self.stream()
         await self.fill(doomed, range(3))
@@ -191,12 +197,6 @@ class GapScenarios(StreamCase):
         await self.fill(stream, range(1))
         await self.reads(client, range(1))
         await self.nothing_more(client)
-
-
-class GapTests(GapScenarios):
-    """On RabbitMQ."""
-
-    __test__ = True
 
 
 class EmbeddedGapTests(OnEmbedded, GapScenarios):

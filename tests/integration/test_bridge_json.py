@@ -26,6 +26,7 @@ class JsonTests(BridgeCase):
                 "server": f"twbridge/{__version__}",
                 "heartbeat": 25,
                 "user": None,
+                "limit": 1_048_576,
             },
         )
         self.assertEqual(two.welcome["instance"], welcome["instance"])

@@ -21,7 +21,7 @@ class ResendScenarios(SubscriptionCase):
     """What a client that keeps its ``?client=`` may rely on."""
 
     __test__ = False
-    toml = "amqp = { timeout = 2.0, reconnect_cap = 0.2 }"
+    toml = "amqp = { timeout = 1.5, reconnect_cap = 0.2 }"
 
     def setUp(self) -> None:
         self.client_id = str(uuid.uuid4())

@@ -89,9 +89,12 @@ class RouteScenarios(SubscriptionCase):
 
     async def test_old_prices_are_dropped_for_who_is_slow(self) -> None:
         slow = await self.on("/prices", f"/topic/{NAME}.prices")
+        watch = await self.json(None, f"/topic/{NAME}.prices")
         slow.deaf()
         bodies = [f"{n} {BODY}" for n in range(400)]
-        await self.fill(f"{NAME}.prices", bodies, exchange="amq.topic")
+        for number in range(0, 400, 20):
+            await self.fill(f"{NAME}.prices", bodies[number : number + 20], exchange="amq.topic")
+            self.assertEqual(await watch.bodies(20), bodies[number : number + 20])
         slow.hear()
         last, got = f"399 {BODY}", [await self.heard(slow)]
         while got[-1] != last:

@@ -97,7 +97,7 @@ class StreamCase(SynchronousTestCase):
         self.reads = Reads(self.link)
         self.declared: list[str] = []
         self.streams = Streams(self.link, self.clock, self.reads, redeclare=self.declared.append)
-        self.drops = Drops(self.clock)
+        self.drops = Drops(Clock())
         self.encoder = OffsetEncoder()
         self.subscribers: list[Subscriber] = []
 

@@ -57,7 +57,7 @@ class QueueCase(SynchronousTestCase):
         destination = parse(text)
         valve = None
         if overflow in ("drop-oldest", "latest"):
-            drops = Drops(self.clock)
+            drops = Drops(Clock())
             valve = Valve(self.outlet, destination, overflow == "latest", drops)
         attempts = partial(candidates, destination)
         if destination.live:

@@ -122,7 +122,7 @@ class LiveSubscriptionTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def make(self, latest: bool = False, patient: bool = False) -> LiveSubscription:
-        valve = Valve(self.outlet, CPU, latest, Drops(self.clock))
+        valve = Valve(self.outlet, CPU, latest, Drops(Clock()))
         return LiveSubscription(self.outlet, CPU, self.hub, valve=valve, patient=patient)
 
     def deliver(self, *keys: str) -> None:
@@ -153,7 +153,7 @@ class LiveSubscriptionTests(SynchronousTestCase):
     def test_other_subscribers_lose_nothing_by_it(self) -> None:
         slow, quick = self.make(), FakeOutlet(self.outlet.encoder)
         self.successResultOf(slow.start())
-        valve = Valve(quick, CPU, False, Drops(self.clock))
+        valve = Valve(quick, CPU, False, Drops(Clock()))
         other = LiveSubscription(quick, CPU, self.hub, valve=valve, patient=False)
         self.successResultOf(other.start())
         self.outlet.room = 0

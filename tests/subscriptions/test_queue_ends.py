@@ -203,3 +203,32 @@ class LossTests(QueueCase):
         subscription = self.start()
         self.consumer.cancel = lambda delete=False: fail(REFUSED)  # type: ignore[method-assign]
         subscription.end()
+
+
+class NodeTests(QueueCase):
+    """A queue whose node is down is there: nobody makes another, and nothing is lost."""
+
+    down = ChannelClosed(404, "home node 'a' of durable queue 'jobs' is down or inaccessible")
+
+    def test_it_is_tried_again_without_a_gap(self) -> None:
+        for text in ("/queue/jobs", "/amq/queue/jobs"):
+            subscription = self.start(text)
+            self.consumer.end(self.down)
+            self.link.consume_errors = [self.down, self.down]
+            for _ in range(3):
+                self.clock.advance(1)
+            self.deliver(1)
+            self.assertEqual((len(self.outlet.heard), self.outlet.over), (1, []))
+            self.assertTrue(self.consumer.asked.passive)
+            self.outlet.heard.clear()
+            subscription.end()
+
+    def test_whoever_comes_then_is_told_that_it_is_not_ready_or_waits(self) -> None:
+        self.link.consume_errors = [self.down]
+        self.start()
+        self.assertEqual(self.refusal().code, "not_ready")
+        self.answers.clear()
+        self.link.consume_errors = [self.down]
+        self.start(patient=True)
+        self.clock.advance(1)
+        self.assertEqual(self.answers, [None])

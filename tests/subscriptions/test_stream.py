@@ -233,7 +233,7 @@ class FollowTests(StreamCase):
     def test_who_joins_in_the_midst_of_a_read_makes_nobody_get_it_twice(self) -> None:
         slow = self.subscribe()
         slow.outlet.room = 1
-        late = self.start("next")
+        late = self.start("offset=2")
         self.link.publish("log", 4)
         [tail] = self.link.consumers
         for _ in range(2):

@@ -262,6 +262,19 @@ class OriginTests(EventsCase):
         self.assertEqual(found.fields["access-control-allow-methods"], "GET")
         self.assertIn("last-event-id", found.fields["access-control-allow-headers"])
 
+    def test_no_image_of_another_site_empties_a_queue_over_plain_http(self) -> None:
+        browser = "User-Agent: Mozilla/5.0 (X11; Linux x86_64)"
+        queue = "/events?destination=/queue/jobs"
+        self.status(queue, 403, "forbidden", browser)
+        self.status("/events?destination=/amq/queue/jobs", 403, "forbidden", browser)
+        for target, line in (
+            (queue, "Sec-Fetch-Site: same-origin"),
+            (queue, "Origin: http://localhost:8080"),
+            (TOPIC, "Accept-Language: en"),
+        ):
+            self.open(target, browser, line)
+        self.open(queue, "User-Agent: curl/8.0")
+
 
 class SlowReaderTests(EventsCase):
     """Readers that do not take what is sent."""

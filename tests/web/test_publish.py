@@ -216,6 +216,14 @@ class ConnectionTests(PublishCase):
         self.assertEqual(self.answer(socket).status, 200)
         self.refused_plainly(post("Expect: tea"), 417)
 
+    def test_a_client_of_http_1_0_is_not_told_to_go_on(self) -> None:
+        head, _, body = post("Expect: 100-continue").partition(b"\r\n\r\n")
+        socket = self.send(head.replace(b"HTTP/1.1", b"HTTP/1.0") + b"\r\n\r\n")
+        self.assertEqual(socket.take(), b"")
+        socket.deliver(body)
+        self.confirm()
+        self.assertEqual(self.answer(socket).status, 200)
+
     def refused_plainly(self, data: bytes, status: int) -> None:
         socket = self.send(data)
         found = self.answer(socket)

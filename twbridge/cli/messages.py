@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from twbridge.daemon.layers import URL_VARIABLE
 from twbridge.destinations import parse
 from twbridge.errors import BadFrame, TwbridgeError
 from twbridge.starts import parse_start
@@ -48,9 +49,9 @@ def _with_connection(command: _Command) -> _Command:
         click.option(
             "--url",
             default=URL,
-            envvar="TWBRIDGE_URL",
+            envvar=URL_VARIABLE,
             show_default=True,
-            help="The bridge: ws://, wss:// or ws+unix:///path/of/socket:/ws. [TWBRIDGE_URL]",
+            help=f"The bridge: ws://, wss:// or ws+unix:///path/of/socket:/ws. [{URL_VARIABLE}]",
         ),
     ):
         command = option(command)

@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.internet import task
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
 from twisted.python.failure import Failure
 
@@ -74,13 +75,8 @@ def run(command: Command) -> NoReturn:
     stopped: list[int] = []
 
     async def guarded(reactor: Any) -> None:
-        def stop() -> Deferred[None]:
-            if not finished:
-                stopped.append(getattr(reactor, "_exitSignal", None) or signal.SIGINT)
-            return command.stop()
-
-        finished = False
-        reactor.addSystemEventTrigger("before", "shutdown", stop)
+        reactor.callWhenRunning(_heed_signals, reactor, stopped)
+        reactor.addSystemEventTrigger("before", "shutdown", command.stop)
         try:
             await command.talk(reactor)
         except SettingsError as error:
@@ -90,8 +86,6 @@ def run(command: Command) -> NoReturn:
             _finish(end_of(error), bool(stopped))
         except End as end:
             _finish(end, bool(stopped))
-        finally:
-            finished = True
 
     try:
         task.react(guarded)
@@ -99,6 +93,26 @@ def run(command: Command) -> NoReturn:
         if stopped:
             raise SystemExit(128 + stopped[0]) from None
         raise exit_ from None
+
+
+def _heed_signals(reactor: Any, stopped: list[int]) -> None:
+    """Stop for SIGINT and SIGTERM, and note which it was, even while the reactor stops already.
+
+    Twisted's own handlers would stop it twice then, and whatever was noted be lost.
+    """
+
+    def stop() -> None:
+        with contextlib.suppress(ReactorNotRunning):
+            reactor.stop()
+
+    def heed(number: int, _frame: object) -> None:
+        stopped.append(number)
+        reactor.callFromThread(stop)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # What runs in the background ignores SIGINT.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, heed)
 
 
 def _finish(end: End, stopped: bool) -> None:

@@ -184,6 +184,7 @@ class Core:
             return
         if frame.op == "welcome":
             self._heartbeat = max(frame.heartbeat, 1.0)
+            self.publishes.limited(frame.limit)
             if self._token is None or self._connection is None:
                 self._open()
             else:

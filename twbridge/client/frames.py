@@ -29,6 +29,7 @@ class Frame(Struct):
     # welcome
     session: str = ""
     heartbeat: float = 25.0
+    limit: int | None = None
     # link
     state: str = ""
     # dropped

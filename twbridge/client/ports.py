@@ -20,7 +20,7 @@ class Limits:
     Attributes:
         publishes: how many may be without an answer. The bridge remembers 1,000 of a client.
         publish_bytes: what those may take together, in bytes.
-        send: bytes of the longest frame that is sent; the bridge's ``limits.frame``.
+        send: bytes of the longest frame that is sent; less where the bridge takes less.
         receive: bytes of the longest frame that is taken; a longer one ends the connection.
         connect_seconds: for a connection to be there, its handshake and greeting included.
         close_seconds: for it to go in good order.

@@ -63,7 +63,7 @@ class Publishes:
         self._send = send
         self._count = count
         self._size = size
-        self._longest = longest
+        self._longest = self._most = longest
         self._waiting: dict[str, _Publish] = {}
         self._bytes = 0
 
@@ -91,11 +91,14 @@ class Publishes:
         if identity in self._waiting:
             raise Conflict(f"A publish with the id {identity} waits for its answer already.")
         if length > self._longest:
-            raise TooLarge(f"The message takes {length} bytes, {self._longest} are the limit.")
+            raise self._too_large(length)
         if len(self._waiting) >= self._count:
             raise TooMany(f"{self._count} publishes wait for their answers already.")
         if self._bytes + length > self._size:
             raise TooMany(f"The publishes that wait would take more than {self._size} bytes.")
+
+    def _too_large(self, length: int) -> TooLarge:
+        return TooLarge(f"The message takes {length} bytes as JSON, {self._longest} are the limit.")
 
     def _transmit(self, publish: _Publish) -> None:
         if not publish.on_wire and self._send(publish.frame):
@@ -114,10 +117,21 @@ class Publishes:
             publish.answer.errback(refusal(frame.code, frame.message))
         return True
 
+    def limited(self, limit: int | None) -> None:
+        """The bridge takes frames of so many bytes, or has not said how long they may be."""
+        self._longest = self._most if limit is None else min(self._most, limit)
+
     def opened(self) -> None:
-        """There is a connection: send what was not sent on it."""
-        for publish in list(self._waiting.values()):
-            self._transmit(publish)
+        """There is a connection: send what was not sent on it, and refuse what is too long."""
+        long = []
+        for identity, publish in self._waiting.items():
+            if len(publish.frame) > self._longest:
+                long.append((identity, publish))
+            else:
+                self._transmit(publish)
+        for identity, publish in long:
+            error = self._too_large(len(publish.frame))
+            self._fail(identity, OutcomeUnknown(str(error)) if publish.attempted else error)
 
     def lost(self) -> None:
         """The connection is gone."""

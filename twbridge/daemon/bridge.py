@@ -140,6 +140,7 @@ class Bridge:
             instance=self._instance,
             limits=Limits(
                 message=limits.message,
+                frame=min(limits.frame, limits.message),
                 subscriptions=limits.subscriptions,
                 prefetch=limits.prefetch,
             ),

@@ -22,6 +22,10 @@ Location = tuple[int | str, ...]
 PREFIX = "TWBRIDGE_"
 FILE_VARIABLE = "TWBRIDGE_CONFIG"
 """Names the file where there is no ``--config``."""
+URL_VARIABLE = "TWBRIDGE_URL"
+"""Names the bridge for ``twbridge sub`` and ``twbridge pub``."""
+CLIENT_VARIABLES = frozenset({URL_VARIABLE})
+"""What the commands that are clients read: no settings, and no mistakes."""
 BORROWED_PREFIXES = ("AMQP_", "RABBITMQ_")
 """In order: ``AMQP_URL`` is read before ``RABBITMQ_URL``."""
 BORROWED: Mapping[str, Key] = {
@@ -152,7 +156,7 @@ def from_environment(environ: Mapping[str, str], mistakes: list[str]) -> Layer:
     lists = {PREFIX + s.upper(): s for s in tree.Settings.model_fields if is_list(s)}
     for name in sorted(name for name in environ if name.startswith(PREFIX)):
         value = environ[name]
-        if name == FILE_VARIABLE or not value:
+        if name == FILE_VARIABLE or name in CLIENT_VARIABLES or not value:
             continue
         if name in keys:
             section, key = keys[name]

@@ -74,6 +74,7 @@ class Subscriptions:
         """Stop all timers and let the link go. The broker's side ends with the connection."""
         self._streams.stop()
         self._reads.stop()
+        self.drops.stop()
 
     def is_plain(self, command: Subscribe, max_prefetch: int) -> bool:
         """Whether it is a place in the hub and nothing else, which is what most are.

@@ -181,7 +181,9 @@ class QueueSubscription:
             return
         # Missing, or there with other properties: what comes next may fit.
         error = failure.value
-        if isinstance(error, ChannelClosed) and error.reply_code in (404, 406):
+        if isinstance(error, ChannelClosed) and error.passes:
+            self._refused(Failure(NotReady(str(error))))
+        elif isinstance(error, ChannelClosed) and error.reply_code in (404, 406):
             self._try(attempts, failure)
         else:
             self._refused(failure)
@@ -258,10 +260,11 @@ class QueueSubscription:
         if self._over:
             return
         _log.info("{queue} ended: {error}", queue=self.destination, error=error)
-        if isinstance(error, ChannelClosed) and "acknowledgement" in error.reply_text:
+        if isinstance(error, ChannelClosed) and error.is_ack_timeout:
             error = AckTimeout()
-        if self._is_made_again(error):
-            self._missed = True
+        passes = isinstance(error, ChannelClosed) and error.passes
+        if passes or self._is_made_again(error):
+            self._missed = self._missed or not passes
             self._forget()
             self._base += self._last_tag
             self._last_tag = 0

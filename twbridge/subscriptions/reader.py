@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -62,6 +62,10 @@ class Sink(Protocol):
         """It has ended by itself."""
 
 
+def _ignore(_: object) -> None:
+    pass
+
+
 class Reader:
     """Reads a stream.
 
@@ -75,6 +79,8 @@ class Reader:
             offset 0 on. It goes before ``start``.
         prefetch: how many messages may be unacknowledged.
         redeclare: called with the name when the stream was deleted.
+        on_beginning: called where the last message was wanted of a stream that seemed to be empty,
+            with the offset that was published next. It reads what is before that too.
     """
 
     def __init__(
@@ -88,6 +94,7 @@ class Reader:
         position: int | None = None,
         prefetch: int,
         redeclare: Callable[[str], object] | None = None,
+        on_beginning: Callable[[int], object] = _ignore,
     ) -> None:
         self.position = position
         self.last: Delivery | None = None
@@ -100,6 +107,7 @@ class Reader:
         self._start = start
         self._prefetch = prefetch
         self._redeclare = redeclare
+        self._on_beginning = on_beginning
         self._consumer: Consumer | None = None
         self._stopped = False
         self._begun: Deferred[None] | None = None
@@ -107,9 +115,12 @@ class Reader:
         self._probe: Probe | None = None
         self._looks = 0
         self._outdated = False
-        # Of this attachment to the stream: its number, the position that it begins at, whether
-        # nothing has come yet, how much has come, and how much of it was acknowledged.
+        # The broker has taken back what the sink has not dealt with in time.
+        self._lapsed = False
+        # Of this attachment to the stream: its number, where it began, the position that it begins
+        # at, whether nothing has come yet, how much has come, and how much was acknowledged.
         self._attachment = 0
+        self._where: Any = None
         self._anchor: int | None = None
         self._fresh = True
         self._arrived = self._settled = 0
@@ -135,12 +146,22 @@ class Reader:
 
     def ack(self) -> None:
         """Take more: all that has come is dealt with."""
+        if self._lapsed:
+            self._lapsed = False
+            self._consume()
         if self._consumer is None or self._arrived == self._settled:
             return
         self._settled = self._arrived
         self._consumer.ack(self._tag, multiple=True)
         if self._sync_again:
             self._sync()
+
+    def catch_up(self) -> Deferred[None]:
+        """Fires when what there was has come, or that can't be known. Not to be cancelled."""
+        if self._consumer is None:
+            return succeed(None)
+        synced = self._consumer.sync()
+        return synced.addErrback(self._not_synced)
 
     def renew(self) -> None:
         """Somebody else has seen that the stream is another one: begin with its first message."""
@@ -183,6 +204,7 @@ class Reader:
             where = self._start.value
         elif where == "timestamp":
             where = datetime.fromtimestamp(self._start.value, UTC)
+        self._where = where
         return {OFFSET: where}
 
     def _consuming(self, consumer: Consumer) -> None:
@@ -203,19 +225,19 @@ class Reader:
     def _not_consuming(self, failure: Failure) -> None:
         if self._stopped:
             return
-        begun, self._begun = self._begun, None
-        if begun is None and failure.check(ChannelClosed) and self._looks < LOOKS:
-            self._look_for_it()
-            return
-        if begun is None and failure.check(NotReady):
-            self._later(AGAIN)
-            return
         error = failure.value
+        if isinstance(error, ChannelClosed) and error.passes:
+            error = NotReady(str(error))
         if not isinstance(error, TwbridgeError):
             self._broke(failure)
             error = TwbridgeError()
+        begun, self._begun = self._begun, None
         if begun is not None:
             begun.errback(error)
+        elif isinstance(error, NotReady):
+            self._later(AGAIN)
+        elif isinstance(error, ChannelClosed) and self._looks < LOOKS:
+            self._look_for_it()
         else:
             self._sink.ended(error)
 
@@ -225,9 +247,16 @@ class Reader:
         self._stop_looking()
         if self._stopped:
             return
-        if not isinstance(error, ChannelClosed) or error.reply_code != 404:
+        if isinstance(error, ChannelClosed) and error.passes:
+            self._later(AGAIN)
+        elif isinstance(error, ChannelClosed) and error.is_ack_timeout:
+            self._lapsed = True
+        elif isinstance(error, ChannelClosed) and error.reply_code == 404:
+            self._deleted()
+        else:
             self._sink.ended(error)
-            return
+
+    def _deleted(self) -> None:
         _log.info("The stream {name} is gone; looking for a new one", name=self._name)
         self._forget_place()
         if self._redeclare is not None:
@@ -279,6 +308,12 @@ class Reader:
                 self._sync()  # the first answer came when nothing was there yet
             if self._is_another(offset, delivery):
                 self._made_anew()
+                return
+            if self._where == "last" and self._anchor == -1 and offset > 0:
+                # There was more, written but not delivered yet.
+                self._on_beginning(offset)
+                self._detach()
+                self._consume()
                 return
             self._tell_gap(offset)
         if self.position is not None and offset <= self.position:
@@ -385,7 +420,8 @@ class Reader:
             probe.stop()
 
     def _made_anew(self) -> None:
-        _log.info("The stream {name} was made anew", name=self._name)
+        # Clients can have this said as often as they like.
+        _log.debug("The stream {name} was made anew", name=self._name)
         self._stop_looking()
         self._forget_place()
         self._detach()

@@ -156,7 +156,7 @@ class StreamSubscription:
             return
         start, end = self._start, self._tail.position
         if start.where == "next":
-            self._answered_then_follow(end)
+            self._tail.catch_up().addCallback(self._begin_with_next).addErrback(self._broke)
         elif start.where == "offset":
             if start.value - 1 == end:
                 self._answered_then_follow(end)
@@ -168,6 +168,10 @@ class StreamSubscription:
             self._answered_then_follow(end, self._tail.last)
         else:
             self._read(start, None)
+
+    def _begin_with_next(self, _result: None) -> None:
+        if self._state is State.STARTING and self._tail is not None:
+            self._answered_then_follow(self._tail.position)
 
     def _answered_then_follow(self, floor: int, last: Delivery | None = None) -> None:
         self._answer.callback(None)
@@ -371,6 +375,13 @@ class StreamSubscription:
         self._state = State.PARKED
         self._place = max(self._tail.flushed, self._floor)
         self._tail.unfollow(self)
+
+    def tail_begins(self, offset: int) -> None:
+        """Told by the end of the stream."""
+        if self._state is State.FOLLOWING and self._start.where in ("next", "last"):
+            assert self._tail is not None
+            self._tail.unfollow(self)
+            self._follow(max(offset - 1, self._floor))
 
     def tail_gap(self, first: int, resumed: int) -> None:
         """Told by the end of the stream."""

@@ -38,6 +38,9 @@ class Follower(Member, Protocol):
     def destination(self) -> Destination:
         """As it was subscribed."""
 
+    def tail_begins(self, offset: int) -> None:
+        """The stream was not empty. All of it is read; the next that was published is this."""
+
     def tail_gap(self, first: int, resumed: int) -> None:
         """Messages are missing at the end of the stream, or the stream was made anew."""
 
@@ -93,6 +96,7 @@ class Tail:
             start=Start("last"),
             prefetch=PREFETCH,
             redeclare=redeclare,
+            on_beginning=self._begins,
         )
 
     def begin(self) -> None:
@@ -132,6 +136,10 @@ class Tail:
         waiting: Deferred[None] = Deferred()
         self._waiting.append(waiting)
         return waiting
+
+    def catch_up(self) -> Deferred[None]:
+        """Fires when :attr:`position` is that of the broker, or that can't be known."""
+        return self._reader.catch_up()
 
     def follow(self, follower: Follower, floor: int) -> None:
         """Deliver to it what comes after the offset ``floor``, which it has."""
@@ -200,6 +208,10 @@ class Tail:
             group.flush()
         self._sending = False
         self.flushed = self._framed
+
+    def _begins(self, offset: int) -> None:
+        for follower in list(self.users):
+            follower.tail_begins(offset)
 
     def gap(self, first: int, resumed: int) -> None:
         """Everybody is told, and goes on from there."""

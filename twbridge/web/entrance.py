@@ -14,7 +14,15 @@ from twbridge.sockets.heads import Head, Refusal
 from twbridge.sockets.origins import Client
 from twbridge.sockets.sides import Answer
 
-__all__ = ["Entrance", "Fields", "Guest", "JsonRefusal", "Leaving", "error_answer"]
+__all__ = [
+    "Entrance",
+    "Fields",
+    "Guest",
+    "JsonRefusal",
+    "Leaving",
+    "error_answer",
+    "is_unnamed_page",
+]
 
 Fields = tuple[tuple[str, str], ...]
 
@@ -140,6 +148,18 @@ class Entrance:
         if head.one("sec-fetch-site") in ("cross-site", "same-site"):
             raise JsonRefusal(Forbidden("Pages of other sites may not use this."))
         return ()
+
+
+def is_unnamed_page(head: Head) -> bool:
+    """Whether a browser asks, and does not say for which page.
+
+    With a GET it sends no ``Origin``, and over plain HTTP no ``Sec-Fetch-Site``
+    (https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header), but to this machine: an image on
+    any page of the web may ask just as a page of ours does. Its ``User-Agent`` no page can change.
+    """
+    if head.values("origin") or head.values("sec-fetch-site"):
+        return False
+    return any(agent.startswith("Mozilla/") for agent in head.values("user-agent"))
 
 
 def _parameters(head: Head) -> dict[str, str]:

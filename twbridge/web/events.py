@@ -28,7 +28,7 @@ from zope.interface import implementer
 
 from twbridge.dialects.interfaces import Encoder
 from twbridge.dialects.sse import HEARTBEAT, EventCodec, read_subscribe
-from twbridge.errors import ClientError, TwbridgeError
+from twbridge.errors import ClientError, Forbidden, TwbridgeError
 from twbridge.flow import Outbox
 from twbridge.sockets.admission import Admission
 from twbridge.sockets.census import Lease
@@ -37,7 +37,15 @@ from twbridge.sockets.heads import Head
 from twbridge.sockets.keepalive import Keepalive
 from twbridge.sockets.origins import Client
 from twbridge.sockets.ports import ISession, OpenSession, SocketOptions
-from twbridge.web.entrance import COMMON, Entrance, Guest, JsonRefusal, Leaving, error_answer
+from twbridge.web.entrance import (
+    COMMON,
+    Entrance,
+    Guest,
+    JsonRefusal,
+    Leaving,
+    error_answer,
+    is_unnamed_page,
+)
 
 PATH: Final = "/events"
 
@@ -48,6 +56,8 @@ _HEAD: Final = (
     "X-Accel-Buffering: no",
     "Connection: close",
 )
+_QUEUES: Final = ("queue", "amq-queue")
+"""What is read there is gone for all others."""
 _RETRY: Final = (1.0, 5.0)
 """Seconds after which a reader that was cut off comes back: one of many somewhere between."""
 
@@ -108,6 +118,9 @@ class EventStreams:
             subscribe = read_subscribe(guest.parameters, head.one("last-event-id"))
         except ClientError as error:
             raise JsonRefusal(error, guest.fields) from None
+        if subscribe.destination.kind in _QUEUES and is_unnamed_page(head):
+            sentence = "Over plain HTTP a page can't read a queue: any other site's could."
+            raise JsonRefusal(Forbidden(sentence), guest.fields)
         return EventStream(self, guest, EventCodec(subscribe, self._between(*_RETRY)), lease)
 
     def _between(self, first: float, last: float) -> float:

@@ -26,7 +26,7 @@ class Welcome(_Frame, tag="welcome", kw_only=True):
     """The first frame of a session:
 
     {"op":"welcome","session":"5f0c2a91.1","instance":"5f0c2a91","server":"twbridge/0.1",
-     "heartbeat":25,"user":null}
+     "heartbeat":25,"user":null,"limit":1048576}
     """
 
     session: str
@@ -34,6 +34,7 @@ class Welcome(_Frame, tag="welcome", kw_only=True):
     server: str
     heartbeat: int | float
     user: str | None
+    limit: int | None = None
 
 
 class Subscribed(_Frame, tag="subscribed", kw_only=True):
@@ -126,6 +127,7 @@ def _welcome(event: commands.Welcome) -> Welcome:
         server=f"twbridge/{__version__}",
         heartbeat=_number(event.heartbeat),
         user=event.user,
+        limit=event.limit,
     )
 
 
