@@ -29,6 +29,17 @@ class CommandTestCase(SynchronousTestCase):
         return path
 
 
+def _rules(operation: str, destination: str) -> str:
+    """A rule, and one that covers the route."""
+    return "".join(
+        f'[[allow]]\noperation = "{operation}"\ndestination = "{destination}"\n'
+        for operation, destination in (
+            (operation, destination),
+            ("subscribe", "/exchange/twbridge.chat/#"),
+        )
+    )
+
+
 class CheckTests(CommandTestCase):
     """``twbridge check FILE``."""
 
@@ -48,12 +59,15 @@ class CheckTests(CommandTestCase):
             ],
         )
 
-    def test_a_route_that_nobody_may_use_is_a_line_and_ok(self) -> None:
+    def test_a_route_that_raw_clients_cannot_use_is_a_line_and_ok(self) -> None:
         rule = '[[allow]]\noperation = "subscribe"\ndestination = "/exchange/Y/#"\n'
         route = '[[route]]\npath = "/legacy"\nsubscribe = "/exchange/X/"\n'
         covered = '[[route]]\nsubscribe = "/exchange/Y/a.*"\n'
-        line = "Nobody may use the route /legacy: no [[allow]] rule covers subscribe /exchange/X/\n"
-        path = self.write(rule + route + covered)
+        line = (
+            "Raw clients can't use the route /legacy: no [[allow]] rule covers subscribe "
+            "/exchange/X/. JSON clients can use it, for what the rules allow\n"
+        )
+        path = self.write(rule + covered + route)
         result = self.run_command("check", path)
         self.assertEqual(
             (result.exit_code, result.stdout, result.stderr), (0, "OK\n", f"twbridge: {line}")
@@ -63,6 +77,37 @@ class CheckTests(CommandTestCase):
         self.assertIn(f"# {line}", result.stdout)
         tomllib.loads(result.stdout)
         self.assertEqual(self.run_command("check", self.write(route)).stderr, "")
+
+    def warned(self, text: str) -> list[str]:
+        """The lines of a file that is OK."""
+        result = self.run_command("check", self.write(text))
+        self.assertEqual((result.exit_code, result.stdout), (0, "OK\n"))
+        return [line.removeprefix("twbridge: ") for line in result.stderr.splitlines()]
+
+    def test_the_chat_page_is_that_of_the_first_route(self) -> None:
+        rule = '[[allow]]\noperation = "subscribe"\ndestination = "/topic/news.#"\n'
+        (line,) = self.warned(rule)
+        self.assertTrue(line.startswith("Raw clients and the chat page can't use the route /ws: "))
+
+    def test_rules_that_match_nothing_are_lines(self) -> None:
+        for kind in ("temp-queue", "reply-queue", "task"):
+            (line,) = self.warned(_rules("subscribe", f"/{kind}/a"))
+            text = f"allow[0].destination: subscribe /{kind}/a is refused whatever the rules say"
+            self.assertEqual(line, text)
+        for destination in ("/queue/j#", "/exchange/a.#/b"):
+            (line,) = self.warned(_rules("publish", destination))
+            self.assertRegex(
+                line, r"^allow\[0\]\.destination: the # in \S+ is no wildcard in a name"
+            )
+        for destination in ("/queue/j%23", "/queue/j*", "/topic/#", "/exchange/a/#"):
+            self.assertEqual(self.warned(_rules("publish", destination)), [])
+
+    def test_the_vhost_with_the_empty_name_is_a_line(self) -> None:
+        (line,) = self.warned('[amqp]\nurl = "amqp://user:secret@host/"')
+        self.assertIn("%2F", line)
+        self.assertNotIn("secret", line)
+        for url in ("amqp://host", "amqp://host/%2F", "amqp://host/app"):
+            self.assertEqual(self.warned(f'[amqp]\nurl = "{url}"'), [])
 
     def test_the_environment_is_left_out(self) -> None:
         result = self.run_command("check", self.write(""), environ={"AMQP_URL": "nonsense"})

@@ -140,7 +140,7 @@ class LifeTests(DaemonTestCase):
         bridge = self.daemon("--embedded", toml=toml)
         bridge.start()
         self.assertIn(
-            "Nobody may use the route /ws: no [[allow]] rule covers subscribe", bridge.log
+            "chat page can't use the route /ws: no [[allow]] rule covers subscribe", bridge.log
         )
 
     def test_it_says_where_it_listens_which_broker_and_what_is_allowed(self) -> None:

@@ -10,8 +10,9 @@ from typing import cast
 from twisted.trial.unittest import SynchronousTestCase
 
 from twbridge.daemon import layers
+from twbridge.daemon.doubts import warnings
 from twbridge.daemon.layers import from_flags, known_keys, variable
-from twbridge.daemon.loading import Loaded, Mistakes, load, warnings
+from twbridge.daemon.loading import Loaded, Mistakes, load
 from twbridge.destinations import parse
 from twbridge.errors import Forbidden
 from twbridge.link.uri import DEFAULT_HEARTBEAT
@@ -397,7 +398,8 @@ class MistakeTests(SettingsTestCase):
         self.assertTrue(
             line.startswith("amqp.url and embedded.enabled (FILE) exclude each other: "), line
         )
-        (line,) = self.mistakes('[amqp]\nurl_file = "/x"\n[embedded]\nenabled = true')
+        secret = self.write("amqp://h")
+        (line,) = self.mistakes(f'[amqp]\nurl_file = "{secret}"\n[embedded]\nenabled = true')
         self.assertTrue(line.startswith("amqp.url_file and embedded.enabled (FILE) exclude"), line)
 
     def test_a_wrong_url_names_where_it_was_set(self) -> None:
@@ -514,6 +516,28 @@ class MistakeTests(SettingsTestCase):
         self.assertEqual(self.mistakes("[[route]]\n[[route]]"), ["route has /ws twice"])
         (line,) = self.mistakes(flags={"listen": ["tcp:1", "tcp:1"]})
         self.assertEqual(line, "listen has tcp:1 twice")
+
+    def test_no_mistake_hides_another(self) -> None:
+        listen = '[[listen]]\nendpoint = "tcp:1"\n'
+        lines = self.mistakes(
+            '[amqp]\nurl = "http://h"\n[[route]]\n[[route]]\n'
+            + '[[stream]]\nname = "s"\nmax_age = "x"\n[[stream]]\nname = "s"\nmax_bytes = 1\n'
+            + listen
+            + listen
+            + '[[listen]]\nendpoint = "tcp:x"\norigins = ["nonsense"]\n'
+        )
+        self.assertEqual(
+            [re.sub(r" \(FILE\).*|:.*", "", line) for line in lines],
+            [
+                "listen[2].origins",
+                "stream[0].max_age",
+                "route has /ws twice",
+                "stream has s twice",
+                "listen has tcp",
+                "amqp.url",
+                "listen[2].endpoint",
+            ],
+        )
 
     def test_there_is_a_listener_and_a_route(self) -> None:
         self.assertEqual(self.mistakes("listen = []"), ["listen must have one entry at least"])

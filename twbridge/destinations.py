@@ -28,10 +28,13 @@ MAX_BYTES = 255
 #: Two segments of 255 bytes, each byte percent-encoded, and the kind.
 MAX_LENGTH = 2 * 3 * MAX_BYTES + 20
 
+#: The kinds that the grammar has and no client may use.
+UNSERVED: tuple[Kind, ...] = ("temp-queue", "reply-queue", "task")
+
 _KINDS: dict[str, Kind] = {kind: kind for kind in get_args(Kind) if kind != "amq-queue"}
 _GRAMMAR = ", ".join(
     ["/exchange/<exchange>[/<key>]", "/topic/<key>", "/amq/queue/<name>"]
-    + [f"/{kind}/<name>" for kind in _KINDS if kind not in ("exchange", "topic")]
+    + [f"/{kind}/<name>" for kind in _KINDS if kind not in ("exchange", "topic", *UNSERVED)]
 )
 _BAD_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")

@@ -1,7 +1,7 @@
 """What a client asks, carried out (sans-I/O).
 
 Commands of one client are carried out in their order, each begun when the one before was begun;
-but all wait for a login. What can't be done is refused, with the name of what was asked.
+but all wait for a login, and in a dialect that keeps order publishes wait for subscriptions. What can't be done is refused, with the name of what was asked.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class State(IntEnum):
 
 
 #: Why the socket is not read: bits of ``Orders._paused``.
-_BY_LINK, _BY_ANSWERS, _BY_LOGIN = 1, 2, 4
+_BY_LINK, _BY_ANSWERS, _BY_LOGIN, _BY_ORDER = 1, 2, 4, 8
 
 _NONSENSE = (BadFrame, BadDestination, UnknownOperation)
 
@@ -61,6 +61,7 @@ class Orders(Holder, ABC):
         "_leaving",
         "_login",
         "_nonsense",
+        "_opening",
         "_paused",
         "_pending",
         "_services",
@@ -76,7 +77,9 @@ class Orders(Holder, ABC):
         self._transport = transport
         self._state = State.CONNECTING
         self._held = Held(services)
-        # Commands that wait for the login, and who leaves when all publishes are settled.
+        # Subscriptions without an answer. Commands that wait for those or for the login, and who
+        # leaves when all publishes are settled.
+        self._opening = 0
         self._later: list[Command] | None = None
         self._leaving: commands.Disconnect | None = None
         self._login: Deferred[Any] | None = None
@@ -100,6 +103,10 @@ class Orders(Holder, ABC):
         for command in some:
             if self._later is not None:
                 self._later.append(command)
+            elif self._opening and self._codec.ordered and isinstance(command, commands.Publish):
+                # What it publishes must come to what it subscribed to before.
+                self._later = [command]
+                self._hold(_BY_ORDER)
             # Any of them may have been the end.
             elif self._state is State.OPEN:
                 self._obey(command)
@@ -170,7 +177,9 @@ class Orders(Holder, ABC):
             self.tell(commands.Disconnected(leaving.id))
 
     def _subscribe(self, command: commands.Subscribe) -> None:
-        self._held.open(command, self).addCallbacks(
+        opening = self._held.open(command, self)
+        self._opening += 1
+        opening.addCallbacks(
             self._subscribed,
             self._not_subscribed,
             callbackArgs=(command,),
@@ -178,10 +187,23 @@ class Orders(Holder, ABC):
         )
 
     def _subscribed(self, _result: None, command: commands.Subscribe) -> None:
+        self._opening -= 1
         self.tell(commands.Subscribed(command.id, command.destination, command.name))
+        self._go_on()
 
     def _not_subscribed(self, failure: Failure, identity: Id) -> None:
+        self._opening -= 1
         self._answer_refused(failure, identity, "subscribe")
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Publish what waited for subscriptions, if all of them are answered."""
+        if self._opening or not self._paused & _BY_ORDER:
+            return
+        later, self._later = self._later or (), None
+        self._obey_all(later)
+        if self._later is None:  # or there were more subscriptions among them
+            self._let_go(_BY_ORDER)
 
     def _unsubscribe(self, command: commands.Unsubscribe) -> None:
         self._held.end(command, self)

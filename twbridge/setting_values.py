@@ -6,6 +6,8 @@ A text that begins with "must" follows the name of the key; any other stands aft
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from typing import Any
 
@@ -123,3 +125,13 @@ def is_not_empty(given: Any) -> Any:
     if given == "":
         raise ValueError("must not be empty")
     return given
+
+
+def twice(names: Mapping[str, Iterable[str]]) -> list[str]:
+    """What is there twice, by the list in which it is: a mistake each."""
+    return [
+        f"{key} has {name} twice"
+        for key, found in names.items()
+        for name, count in Counter(found).items()
+        if count > 1
+    ]

@@ -7,7 +7,6 @@ where values come from, and in which order. The docstring under each key is its 
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -59,6 +58,8 @@ SEGMENTS = 8
 """Segments that the bytes of a stream make up at least."""
 MIN_SEGMENT = 65_536
 """Bytes of the smallest segment that is asked for."""
+NAMED_BY = {"route": "path", "exchange": "name", "stream": "name", "listen": "endpoint"}
+"""The lists in which no two entries have the same of that key."""
 
 
 class Section(BaseModel):
@@ -324,18 +325,19 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _lists_make_sense(self) -> Settings:
-        for key in ("listen", "route"):
-            if not getattr(self, key):
-                raise ValueError(f"{key} must have one entry at least")
-        for key, names in {
-            "route": [route.path for route in self.route],
-            "exchange": [exchange.name for exchange in self.exchange],
-            "stream": [stream.name for stream in self.stream],
-            "listen": [listen.endpoint for listen in self.listen],
-        }.items():
-            twice = [name for name, count in Counter(names).items() if count > 1]
-            if twice:
-                raise ValueError(f"{key} has {twice[0]} twice")
+        mistakes = [
+            f"{key} must have one entry at least"
+            for key in ("listen", "route")
+            if not getattr(self, key)
+        ]
+        mistakes += values.twice(
+            {
+                section: [getattr(each, name) for each in getattr(self, section)]
+                for section, name in NAMED_BY.items()
+            }
+        )
+        if mistakes:
+            raise ValueError("\n".join(mistakes))
         return self
 
     def exchanges(self) -> tuple[Exchange, ...]:

@@ -8,7 +8,8 @@ export type Json = string | number | boolean | null | Json[] | { [key: string]: 
  * Returns at once: subscriptions and publishes wait until the server has greeted.
  *
  * @param url of the bridge's WebSocket: absolute, or relative to the page. `/ws` by default.
- * @throws TypeError there is no WebSocket here (Node before 22), or the URL is none.
+ * @throws TypeError there is no WebSocket here (Node before 22), the URL is none of a WebSocket, or
+ *   an option is unknown.
  */
 export function connect(url?: string | URL, options?: BridgeOptions): Bridge;
 export function connect(options: BridgeOptions): Bridge;
@@ -59,11 +60,24 @@ export interface BridgeEvents {
   dropped: Dropped;
   /** The server is about to go, and says in how many seconds to come back, which is done. */
   drain: { reconnect_after: number };
+  /** A connection was lost, or an attempt to connect has failed. */
+  away: Away;
   /**
    * What has nobody else to hear of it: a refusal for good, a subscription that ended while its
-   * callback can't be told, a token hook that threw. Where nobody listens it is logged.
+   * callback can't be told, a first attempt to connect that failed (`not_ready`: it goes on trying),
+   * a callback that left its message `unacknowledged`, a token hook that threw. Where nobody listens
+   * it is logged.
    */
   error: Error;
+}
+
+export interface Away {
+  /** Of the close; 1006 where there was none. */
+  code: number;
+  /** What is known: the server's word, or (in Node) that of the failed handshake. */
+  reason: string;
+  /** Milliseconds until the next attempt, if nothing brings it forward. */
+  retryIn: number;
 }
 
 export interface Bridge {
@@ -77,6 +91,8 @@ export interface Bridge {
     server: string;
     heartbeat: number;
     user: string | null;
+    /** Bytes of the largest frame that it takes. */
+    limit?: number;
   };
 
   /**
@@ -92,11 +108,12 @@ export interface Bridge {
    * when the callback's promise has settled, or the loop asks for it.
    *
    * @throws BridgeError `conflict`: there is a subscription to that destination already. `closed`.
+   * @throws TypeError an option is unknown, or `ack` is.
    */
   subscribe<T = any>(destination: string, options?: SubscribeOptions): Subscription<T>;
   subscribe<T = any>(
     destination: string,
-    callback: (message: Message<T>, subscription: Subscription<T>) => unknown,
+    callback: (message: Message<T>) => unknown,
     options?: SubscribeOptions,
   ): Subscription<T>;
 
@@ -107,8 +124,11 @@ export interface Bridge {
    *
    * @param body a string or bytes go as they are, anything else as JSON.
    * @throws BridgeError (as a rejection) with the server's code, or with `timeout` (it was sent,
-   *   but not confirmed in time), `not_ready` (not even sent in time), `too_many`, `too_large`,
+   *   but not confirmed in time), `not_ready` (not even sent in time; or, from the server, its broker
+   *   is away), `too_many`, `too_large` (not sent, where the server says what it takes),
    *   `conflict` (that id is not settled yet), `closed`.
+   * @throws TypeError (as a rejection): an option is unknown, or the body is nothing that JSON can
+   *   carry: undefined, NaN, a function, a Map, a Blob.
    */
   publish(destination: string, body: unknown, options?: PublishOptions): Promise<void>;
 
@@ -145,7 +165,6 @@ export interface Properties {
   /** Seconds since 1970. */
   timestamp?: number;
   type?: string;
-  user_id?: string;
   app_id?: string;
 }
 
@@ -154,7 +173,8 @@ export interface SubscribeOptions {
    * - `auto` (default): a message is done with when the server has sent it.
    * - `client`: it is acknowledged for you when your callback has returned (its promise has
    *   resolved) or your loop asks for the next one, unless you did so. Where the callback throws it
-   *   is not: it goes to somebody else when this subscription or its connection ends.
+   *   is not, and `error` is told (`unacknowledged`): it goes to somebody else when this
+   *   subscription or its connection ends. After `prefetch` of them nothing more comes until then.
    * - `manual`: you call {@link Message.ack} or {@link Message.nack}; the callback is not waited for,
    *   so up to `prefetch` messages are in work at a time.
    *
@@ -165,7 +185,7 @@ export interface SubscribeOptions {
   prefetch?: number;
   /** Where a stream is read from: an offset, a time, or a word; `next` by default. */
   from?: "first" | "last" | "next" | number | Date | (string & {});
-  /** What becomes of messages when this client reads too slowly. */
+  /** What becomes of messages when this client's socket is full, not when its callback is slow. */
   overflow?: "close" | "drop-oldest" | "latest" | "block";
   /**
    * A name under which the position in a stream is kept, so that a page that is loaded again goes
@@ -202,6 +222,8 @@ export interface SubscriptionEvents<T = any> {
   dropped: Dropped;
   /** It has ended: refused or ended by the server, or (without an error) by you. */
   ended: BridgeError | Error | undefined;
+  /** `unacknowledged`: a callback has failed. Told to the bridge where nobody listens here. */
+  error: BridgeError;
 }
 
 export interface Subscription<T = any> extends AsyncIterable<Message<T>> {
@@ -211,7 +233,10 @@ export interface Subscription<T = any> extends AsyncIterable<Message<T>> {
   readonly ended: boolean;
   /** The offset of the last message of a stream that your callback or loop was done with. */
   readonly position?: number;
-  /** Resolves when it is active for the first time; rejects when it ends before. */
+  /**
+   * Resolves when it is active for the first time; rejects when it ends before, and then the
+   * bridge's `error` is not told too.
+   */
   readonly ready: Promise<Subscription<T>>;
   /** Nothing comes any more; what is not acknowledged goes to somebody else. */
   unsubscribe(): void;

@@ -1,13 +1,13 @@
-// RabbitMQ in a page or in Node, over one WebSocket that comes back by itself. twbridge.d.ts says
-// what everything promises. MIT licence.
+// What everything promises: twbridge.d.ts. MIT licence.
 
-// All in milliseconds.
-const PATIENCE = 10_000; // with a handshake, and after a ping
-const SHORTEST = 500; // before connecting again; the longest doubles with each failure
+const PATIENCE = 10_000; // ms
+const SHORTEST = 500; // before connecting again; the longest doubles
 const LONGEST = 30_000;
-const AGAIN = 5_000; // at most, before asking again for what was refused for now
+const AGAIN = 5_000; // before asking again
 const FOR_NOW = /^(not_ready|timeout|unknown|internal|rate_limited)$/;
 const REASONS = { 4501: "unauthenticated", 4503: "forbidden" };
+
+const TOO_LARGE = "It is too large for the server.";
 
 export class BridgeError extends Error {
   constructor(code, message) {
@@ -17,13 +17,18 @@ export class BridgeError extends Error {
   }
 }
 
-/** A callback's mistake is shown as uncaught. */
-const blame = (error) => void Promise.reject(error);
+/** A misspelt name would be ignored. */
+function known(names, given) {
+  for (const name in given) {
+    if (!names.split(" ").includes(name)) throw new TypeError(`${name} is none of: ${names}.`);
+  }
+}
 
 class Emitter {
   #listeners = {};
 
   on(event, listener) {
+    known(this._events, { [event]: 1 });
     const listeners = (this.#listeners[event] ??= new Set());
     listeners.add(listener);
     return () => void listeners.delete(listener);
@@ -35,7 +40,7 @@ class Emitter {
       try {
         listener(detail);
       } catch (error) {
-        blame(error);
+        Promise.reject(error); // shown as uncaught
       }
     }
     return listeners.length > 0;
@@ -70,6 +75,10 @@ class Message {
     return new TextEncoder().encode(typeof body === "string" ? body : JSON.stringify(body));
   }
 
+  get _open() {
+    return this.#settle();
+  }
+
   ack() {
     return this.#settle("ack");
   }
@@ -80,56 +89,57 @@ class Message {
 }
 
 class Subscription extends Emitter {
+  _events = "subscribed gap dropped ended error";
   active = false;
   ended = false;
   position;
   #bridge;
   #callback;
   #options;
-  #acks;
-  #live; // what comes while nobody listens is not kept
+  #ack;
+  #live; // kept nowhere
   #key; // of the position in the storage
   #next; // offset
   #asked = false;
   #again = false; // it was active before
   #busy = false; // with a promise of the callback
-  #first = {}; // of a list of messages, behind an empty head
-  #last = this.#first;
+  #in = []; // messages
+  #out = []; // earlier ones, backwards
   #wake;
   #error;
   #ready;
+  #promise = new Promise((resolve, reject) => (this.#ready = { resolve, reject }));
+  #awaited = false;
 
   constructor(bridge, destination, callback, options) {
     super();
+    known("ack prefetch from overflow resume storage", options);
+    const { ack = "auto" } = options;
+    known("auto client manual", { [ack]: 1 });
     this.destination = destination;
     this.#bridge = bridge;
     this.#callback = callback;
     this.#options = options;
-    this.#acks = /client|manual/.test(options.ack);
+    this.#ack = ack;
     this.#live = /^.(topic|exchange)/.test(destination);
-    this.ready = new Promise((resolve, reject) => (this.#ready = { resolve, reject }));
-    this.ready.catch(() => {});
+    this.#promise.catch(() => {});
     if (options.resume) {
       this.#key = `twbridge:${options.resume}:${destination}`;
       const kept = this.#stored("getItem");
-      if (kept) this.#next = (this.position = Number(kept)) + 1;
+      if (kept) this.#next = (this.position = +kept) + 1;
     }
+  }
+
+  get ready() {
+    this.#awaited = true;
+    return this.#promise;
   }
 
   /** A storage may be full, forbidden or missing. */
   #stored(method, ...value) {
     try {
       return (this.#options.storage ?? sessionStorage)[method](this.#key, ...value);
-    } catch {
-      return null;
-    }
-  }
-
-  get #from() {
-    const { from } = this.#options;
-    if (this.#next !== undefined) return `offset=${this.#next}`;
-    if (from instanceof Date) return `timestamp=${Math.floor(from / 1000)}`;
-    return typeof from === "number" ? `offset=${from}` : from;
+    } catch {}
   }
 
   _ask(linkUp) {
@@ -137,9 +147,11 @@ class Subscription extends Emitter {
     if (linkUp && this.active && this.#live) this._note("gap", { destination });
     if (this.active || this.#asked) return;
     this.#asked = true;
-    const { prefetch, overflow } = this.#options;
-    const ack = this.#acks ? "client" : undefined;
-    const from = this.#from;
+    let { prefetch, overflow, from } = this.#options;
+    if (from instanceof Date) from = `timestamp=${Math.floor(from / 1000)}`;
+    from = this.#next ?? from;
+    if (typeof from === "number") from = `offset=${from}`;
+    const ack = this.#ack === "auto" ? undefined : "client";
     const frame = { op: "subscribe", destination, ack, prefetch, overflow, from };
     this.#bridge._request(frame, ({ op, code, message, destination: name }) => {
       if (this.ended) return;
@@ -154,16 +166,15 @@ class Subscription extends Emitter {
       this.#ready.resolve(this);
       this._tell("subscribed");
       // The end of a stream is elsewhere by now.
-      const moved = /^.stream/.test(destination) && /^(next|last|undefined)$/.test(from);
+      const moved = /^.stream/.test(destination) && !/first|=/.test(from);
       if (this.#again && (this.#live || moved)) this._note("gap", { destination });
       this.#again = true;
     });
   }
 
-  /** What was not acknowledged is back in its queue. */
   _lost() {
     this.active = this.#asked = false;
-    if (this.#acks) this.#first = this.#last;
+    if (this.#ack !== "auto") this.#forget();
   }
 
   _note(event, detail) {
@@ -177,52 +188,60 @@ class Subscription extends Emitter {
     const { destination, delivery_tag, offset } = frame;
     if (this.ended) return;
     if (offset !== undefined) this.#next = offset + 1;
-    let open = this.#acks;
+    let open = this.#ack !== "auto";
     const settle = (op, requeue) => {
-      // With an id, or an error for a forgotten tag would seem to be for all.
-      const frame = { op, id: op, destination, delivery_tag, requeue };
+      // Errors without an id are for all.
+      const frame = op && { op, id: op, destination, delivery_tag, requeue };
       const sent = open && this.active && this.#bridge._send(frame, socket);
-      open = false;
+      open &&= !op;
       return sent;
     };
-    this.#last = this.#last.next = { message: new Message(frame, settle) };
+    this.#in.push(new Message(frame, settle));
     if (this.#callback) this.#pump();
     else this.#wake?.();
   }
 
   #take() {
-    const { next } = this.#first;
-    if (!next) return undefined;
-    this.#first = next;
-    const { message } = next;
-    delete next.message;
-    return message;
+    if (!this.#out.length) [this.#in, this.#out] = [[], this.#in.reverse()];
+    return this.#out.pop();
+  }
+
+  #forget() {
+    this.#in = [];
+    this.#out = [];
   }
 
   #pump() {
     let message;
-    while (!this.#busy && (message = this.#take())) {
-      const done = this.#did.bind(this, message);
-      try {
-        const result = this.#callback(message, this);
-        if (this.#options.ack === "manual" || typeof result?.then !== "function") {
-          done();
-        } else {
-          this.#busy = true;
-          const on = () => {
-            this.#busy = false;
-            this.#pump();
-          };
-          Promise.resolve(result).then(done).catch(blame).then(on);
-        }
-      } catch (error) {
-        blame(error);
+    while (!this.#busy && (message = this.#take())) this.#hand(message);
+  }
+
+  async #hand(message) {
+    const ack = this.#ack;
+    try {
+      const result = this.#callback(message);
+      if (ack !== "manual" && result?.then) {
+        this.#busy = true;
+        await result;
+      }
+      this.#did(message);
+    } catch (error) {
+      if (ack === "client" && message._open) {
+        const text = `A callback failed: ${this.destination} waits for an ack.`;
+        const loss = new BridgeError("unacknowledged", text);
+        if (!this._tell("error", loss)) this.#bridge._complain(loss);
+      }
+      throw error; // shown as uncaught
+    } finally {
+      if (this.#busy) {
+        this.#busy = false;
+        this.#pump();
       }
     }
   }
 
   #did(message) {
-    if (this.#options.ack === "client") message.ack();
+    if (this.#ack === "client") message.ack();
     if (message.offset === undefined) return;
     this.position = message.offset;
     if (this.#key) this.#stored("setItem", message.offset);
@@ -251,7 +270,7 @@ class Subscription extends Emitter {
   unsubscribe() {
     const { destination } = this;
     if (this.active || this.#asked) this.#bridge._request({ op: "unsubscribe", destination });
-    this.#first = this.#last;
+    this.#forget();
     this._end();
   }
 
@@ -263,29 +282,28 @@ class Subscription extends Emitter {
     this.#bridge._subscriptions.delete(this.destination);
     this.#ready.reject(error ?? new BridgeError("closed", "It was unsubscribed."));
     this.#wake?.();
-    const told = this._tell("ended", error);
+    const told = this._tell("ended", error) || (this.#awaited && !this.#again);
     if (error && this.#callback && !told) this.#bridge._complain(error);
   }
 }
 
 class Bridge extends Emitter {
+  _events = "state link gap dropped drain away error";
   state = "connecting";
   welcome;
   _subscriptions = new Map();
   _heard = new Map(); // on this connection, by the server's names
   #options;
-  #clock;
   #url;
   #publishes = new Map(); // not settled, by id
   #answers = new Map(); // awaited on this connection, by id
-  #prefix = uuid().slice(0, 8); // another page of the same client has other ids
+  #prefix = uuid().slice(0, 8);
   #count = 0;
-  #attempt; // an older one may still say something
+  #attempt; // older ones are not heard
   #socket;
   #started = false; // requests may be sent
   #up; // the broker's link
-  #timer; // of the handshake, the heartbeat, or the next attempt
-  #waiting = false; // for the next attempt
+  #timer;
   #later;
   #silent;
   #failures = 0;
@@ -298,11 +316,12 @@ class Bridge extends Emitter {
     const { WebSocket } = globalThis;
     const defaults = { WebSocket, clock: globalThis, random: Math.random, pending: 1000 };
     this.#options = { ...defaults, ...options };
+    known("client token timeout pending WebSocket clock random", this.#options);
     if (!this.#options.WebSocket) throw new TypeError("Give a WebSocket: there is none here.");
-    this.#clock = this.#options.clock;
     this.client = this.#options.client ?? uuid();
     this.#url = new URL(url, globalThis.location?.href);
     this.#url.protocol = this.#url.protocol.replace("http", "ws");
+    if (!/^wss?:/.test(this.#url)) throw new TypeError(`${url} is no URL of a WebSocket.`);
     this.#url.searchParams.set("client", this.client);
     this.#url.hash = "";
     const { signal } = this.#closing;
@@ -312,10 +331,12 @@ class Bridge extends Emitter {
   }
 
   subscribe(destination, callback, options) {
-    if (typeof callback !== "function") [callback, options] = [undefined, callback];
+    if (typeof callback !== "function") {
+      [callback, options] = [undefined, { ...callback, ...options }];
+    }
     this.#check();
     if (this._subscriptions.has(destination)) {
-      throw new BridgeError("conflict", `You are subscribed to ${destination} already.`);
+      throw new BridgeError("conflict", `${destination} is subscribed already.`);
     }
     const subscription = new Subscription(this, destination, callback, { ...options });
     this._subscriptions.set(destination, subscription);
@@ -324,8 +345,8 @@ class Bridge extends Emitter {
   }
 
   async publish(destination, body, options = {}) {
-    const { headers, properties, mandatory } = options;
-    const { id = this.#id(), timeout = this.#options.timeout } = options;
+    known("headers properties mandatory id timeout", options);
+    const { id = this.#id(), timeout = this.#options.timeout, ...rest } = options;
     const publishes = this.#publishes;
     this.#check();
     if (publishes.has(id)) throw new BridgeError("conflict", `${id} is not settled.`);
@@ -334,8 +355,12 @@ class Bridge extends Emitter {
     }
     const bytes = body instanceof ArrayBuffer || ArrayBuffer.isView(body);
     const content = bytes ? { base64: base64(body) } : { body };
-    const frame = { op: "publish", id, destination, ...content, headers, properties, mandatory };
-    const text = write(frame);
+    const json = bytes || JSON.stringify(body);
+    const odd = {}.toString.call(body) !== "[object Object]"; // a Map, say
+    if ({ undefined: 1, null: body !== null, "{}": odd }[json]) {
+      throw new TypeError("The body is no JSON.");
+    }
+    const text = write({ op: "publish", id, destination, ...content, ...rest });
     let timer;
     try {
       await new Promise((resolve, reject) => {
@@ -343,13 +368,13 @@ class Bridge extends Emitter {
         publishes.set(id, publish);
         if (this.#started) this.#transmit(publish);
         if (!timeout) return;
-        timer = this.#clock.setTimeout(() => {
-          const [code, what] = publish.sent ? ["timeout", "confirmed"] : ["not_ready", "sent"];
-          reject(new BridgeError(code, `It was not ${what} in ${timeout} ms.`));
+        timer = this.#options.clock.setTimeout(() => {
+          const code = publish.sent ? "timeout" : "not_ready";
+          reject(new BridgeError(code, `It is not settled after ${timeout} ms.`));
         }, timeout);
       });
     } finally {
-      this.#clock.clearTimeout(timer);
+      this.#options.clock.clearTimeout(timer);
       publishes.delete(id);
     }
   }
@@ -364,16 +389,15 @@ class Bridge extends Emitter {
     this._send({ ...frame, id });
   }
 
-  /** Whether it was sent. */
   _send(frame, socket = this.#socket) {
     const sent = socket === this.#socket && socket?.readyState === 1;
-    if (sent) socket.send(write(frame));
+    if (sent && frame) socket.send(write(frame));
     return sent;
   }
 
   _askLater() {
-    this.#clock.clearTimeout(this.#later);
-    this.#later = this.#clock.setTimeout(() => this.#linked(), this.#between(AGAIN));
+    this.#options.clock.clearTimeout(this.#later);
+    this.#later = this.#options.clock.setTimeout(() => this.#linked(), this.#between(AGAIN));
   }
 
   _complain(error) {
@@ -384,30 +408,27 @@ class Bridge extends Emitter {
     const attempt = (this.#attempt = {});
     const current = () => attempt === this.#attempt;
     const { token, WebSocket } = this.#options;
-    this.#waiting = false;
     this.#drain = undefined;
     this.#after(PATIENCE, this.#lost);
     try {
       const secret = token && (await token({ refused: this.#refused }));
       if (!current()) return;
       const socket = (this.#socket = new WebSocket(this.#url.href, "v1.twbridge.json"));
+      let why; // only Node tells
       socket.onmessage = ({ data }) => current() && this.#receive(data, secret);
-      socket.onclose = (event) => current() && this.#lost(event);
-      socket.onerror = () => {}; // a close follows
+      socket.onerror = (event) => (why = event?.message); // a close follows
+      socket.onclose = ({ code, reason }) =>
+        current() && this.#lost(code, reason || why || `Closed with ${code}.`);
     } catch (error) {
-      if (!current()) return;
-      this._complain(error);
-      this.#lost();
+      if (current()) this.#lost(1006, error?.message, error);
     }
   };
 
   #receive(data, secret) {
-    let frame;
+    let frame = {};
     try {
       frame = Object(JSON.parse(data));
-    } catch {
-      return;
-    }
+    } catch {}
     this.#silent = false;
     const { op, id, ...detail } = frame;
     const subscription = this._heard.get(frame.destination);
@@ -417,8 +438,12 @@ class Bridge extends Emitter {
     } else if (op === "welcome") {
       this.welcome = frame;
       this.#up = true;
-      if (secret === undefined) this.#start();
-      else this._request({ op: "auth", token: secret }, this.#authenticated);
+      if (secret === undefined) return this.#start();
+      this._request({ op: "auth", token: secret }, ({ op, code, message }) => {
+        // A server without users takes everybody.
+        if (op !== "error" || code === "unknown_op") this.#start();
+        else this.#lost(4401, message, new BridgeError(code, message));
+      });
     } else if (answer) {
       this.#answers.delete(id);
       answer(frame);
@@ -442,49 +467,44 @@ class Bridge extends Emitter {
     }
   }
 
-  #authenticated = ({ op, code, message }) => {
-    // A server without users takes everybody.
-    if (op !== "error" || code === "unknown_op") return this.#start();
-    this.#refused = true;
-    this._complain(new BridgeError(code, message));
-    this.#lost();
-  };
-
   #start() {
     this.#started = true;
     this.#refused = false;
-    this.#after(this.#heartbeat, this.#beat);
+    this.#listen();
     this.#linked();
     for (const publish of this.#publishes.values()) this.#transmit(publish);
   }
 
-  #lost = ({ code, reason } = {}) => {
+  #lost = (code = 1006, reason = "There was no answer.", error) => {
     this.#leave();
-    // One of them was too large: the largest.
     if (code === 1009) {
-      const sent = [...this.#publishes.values()].filter((publish) => publish.sent);
-      sent.sort((a, b) => b.text.length - a.text.length);
-      sent[0]?.reject(new BridgeError("too_large", "It is too large for the server."));
+      const [largest] = [...this.#publishes.values()].sort((a, b) => b.text.length - a.text.length);
+      if (largest?.sent) largest.reject(new BridgeError("too_large", TOO_LARGE));
     }
     if (code >= 4500 && code < 5000) {
-      this.#finish(new BridgeError(REASONS[code] ?? "refused", reason || `Closed with ${code}.`));
-      return;
+      return this.#finish(new BridgeError(REASONS[code] ?? "refused", reason));
     }
     this.#refused ||= code === 4401;
-    this.#waiting = true;
     const longest = Math.min(LONGEST, SHORTEST * 2 ** ++this.#failures);
-    this.#after(this.#drain ?? this.#between(longest), this.#open);
+    const retryIn = this.#drain ?? this.#between(longest);
+    this.#after(retryIn, this.#open);
     this.#change("server-away");
+    this._tell("away", { code, reason, retryIn });
+    if (!this.welcome && this.#failures === 1) {
+      const { host, pathname } = this.#url;
+      error ??= new BridgeError("not_ready", `No bridge at ${host}${pathname} yet: ${reason}`);
+    }
+    if (error) this._complain(error);
   };
 
   #leave() {
     const socket = this.#socket;
     this.#attempt = this.#socket = undefined;
-    this.#started = this.#waiting = false;
+    this.#started = false;
     this.#answers.clear();
     this._heard.clear();
-    this.#clock.clearTimeout(this.#timer);
-    this.#clock.clearTimeout(this.#later);
+    this.#options.clock.clearTimeout(this.#timer);
+    this.#options.clock.clearTimeout(this.#later);
     for (const subscription of this._subscriptions.values()) subscription._lost();
     socket?.close();
   }
@@ -509,6 +529,9 @@ class Bridge extends Emitter {
   }
 
   #transmit(publish) {
+    if (new TextEncoder().encode(publish.text).length > this.welcome.limit) {
+      return publish.reject(new BridgeError("too_large", TOO_LARGE));
+    }
     publish.sent = true;
     this.#socket.send(publish.text);
   }
@@ -524,27 +547,26 @@ class Bridge extends Emitter {
     this._tell("state", state);
   }
 
-  /** Full jitter: a thousand clients do not come back at once. */
   #between(longest) {
     return SHORTEST + this.#options.random() * (longest - SHORTEST);
   }
 
   #after(ms, then) {
-    this.#clock.clearTimeout(this.#timer);
-    this.#timer = this.#clock.setTimeout(() => then(), ms);
+    this.#options.clock.clearTimeout(this.#timer);
+    this.#timer = this.#options.clock.setTimeout(() => then(), ms);
   }
 
-  get #heartbeat() {
-    return 1000 * (this.welcome.heartbeat || 25);
+  #listen() {
+    this.#after(1000 * (this.welcome.heartbeat || 25), this.#beat);
   }
 
-  // A page sees no pings: after a heartbeat of silence it sends one.
+  // A page sees no pings, so it sends some.
 
   #beat = () => {
     this.#failures = 0; // the connection is stable
     if (this.#silent) return this.#ping();
     this.#silent = true;
-    this.#after(this.#heartbeat, this.#beat);
+    this.#listen();
   };
 
   #ping() {
@@ -557,13 +579,13 @@ class Bridge extends Emitter {
   #hurry = () => {
     if (globalThis.document?.hidden) return;
     if (this.#started) this.#ping();
-    else if (this.#waiting && this.#drain === undefined) {
+    else if (!this.#attempt && this.#drain === undefined) {
       this.#after(this.#options.random() * SHORTEST, this.#open);
     }
   };
 }
 
-/** Half a surrogate pair is no character: nobody could read the frame. */
+/** Nobody could read half a surrogate pair. */
 const write = (frame) =>
   JSON.stringify(frame).replace(/\\(u(d[89a-f]..)|.)/g, (all, _, half) => (half ? "\ufffd" : all));
 
@@ -574,14 +596,11 @@ function base64(data) {
   return btoa(text);
 }
 
-/** crypto.randomUUID needs https. */
-function uuid() {
-  const { crypto } = globalThis;
-  const digit = () => (crypto ? crypto.getRandomValues(new Uint8Array(1))[0] : Math.random() * 256);
-  return "10000000-1000-4000-8000-100000000000".replace(/[018]/g, (c) =>
-    (c ^ ((digit() & 15) >> (c / 4))).toString(16),
+/** It need not be a secret: every message_id shows it. */
+const uuid = () =>
+  "10000000-1000-4000-8000-100000000000".replace(/[018]/g, (c) =>
+    (c ^ ((Math.random() * 16) >> (c / 4))).toString(16),
   );
-}
 
 export function connect(url = "/ws", options) {
   if (typeof url === "object" && !(url instanceof URL)) return connect("/ws", url);

@@ -12,6 +12,7 @@ import click
 from pydantic import BaseModel, SecretStr
 
 from twbridge.daemon import layers, loading
+from twbridge.daemon.doubts import warnings
 from twbridge.daemon.layers import Location
 from twbridge.daemon.loading import Loaded, Mistakes
 from twbridge.errors import SettingsError
@@ -37,7 +38,7 @@ def check(file: str) -> None:
 
     What is no mistake but hardly meant is a line on stderr before the OK.
     """
-    for line in loading.warnings(_load(layers.Layer(), {}, file).settings):
+    for line in warnings(_load(layers.Layer(), {}, file).settings):
         click.echo(f"twbridge: {line}", err=True)
     click.echo("OK")
 
@@ -65,7 +66,7 @@ def written(loaded: Loaded) -> Iterator[str]:
     """The settings as lines of TOML; keys without a value are comments, and so are warnings."""
     if not loaded.has_broker:
         yield "# no broker is named: twistd would refuse to start"
-    for line in loading.warnings(loaded.settings):
+    for line in warnings(loaded.settings):
         yield f"# {line}"
     for section in Settings.model_fields:
         value = getattr(loaded.settings, section)

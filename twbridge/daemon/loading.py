@@ -22,10 +22,11 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from twisted.logger import Logger
 
-from twbridge import destinations
+from twbridge import setting_values as values
 from twbridge import settings as tree
 from twbridge.auth import htpasswd
 from twbridge.daemon import listeners
+from twbridge.daemon.doubts import warnings
 from twbridge.daemon.layers import (
     BORROWED_PREFIXES,
     BROKER,
@@ -33,6 +34,7 @@ from twbridge.daemon.layers import (
     Key,
     Layer,
     Location,
+    entry_of,
     from_borrowed,
     from_environment,
     from_file,
@@ -42,9 +44,8 @@ from twbridge.daemon.layers import (
     no_setting,
     variable,
 )
-from twbridge.errors import Forbidden, SettingsError
+from twbridge.errors import SettingsError
 from twbridge.link import endpoints
-from twbridge.policy import Peer, Policy
 
 _log = Logger()
 
@@ -123,30 +124,15 @@ def load(
     for layer in (*own, *files):
         mistakes += _wrong([layer])
     mistakes += _wrong(layers)
-    if not mistakes:
-        loaded = Loaded(_merge(layers), _places(layers))
-        mistakes += _beyond(loaded.settings, loaded.places)
+    places = _places(layers)
+    loaded = Loaded(_readable(layers) if mistakes else _merge(layers), places)
+    mistakes += _beyond(loaded.settings, places)
     if mistakes:
         raise Mistakes(list(dict.fromkeys(mistakes)))
     if flags is not None:
         for line in warnings(loaded.settings):
             _log.warn("{line}", line=line)
     return loaded
-
-
-def warnings(settings: tree.Settings) -> list[str]:
-    """What is no mistake but hardly meant: routes that the rules close to everybody."""
-    policy = Policy(settings.allow, settings.names())
-    lines = []
-    for route in settings.wired() if settings.allow else ():
-        try:
-            policy.check("subscribe", destinations.parse(route.subscribe), Peer(None, True, ""))
-        except Forbidden:
-            lines.append(
-                f"Nobody may use the route {route.path}: no [[allow]] rule covers "
-                f"subscribe {route.subscribe}"
-            )
-    return lines
 
 
 def _places(layers: list[Layer]) -> dict[Location, str]:
@@ -166,8 +152,45 @@ def _wrong(layers: list[Layer]) -> list[str]:
     try:
         _merge(layers)
     except ValidationError as error:
-        return [_line(details, _places(layers), layers) for details in error.errors()]
+        lines = [_line(details, _places(layers), layers) for details in error.errors()]
+        # Pydantic looks at lists as a whole only where all their entries are right.
+        lines += values.twice(
+            {section: _names(layers, section, name) for section, name in tree.NAMED_BY.items()}
+        )
+        return [line for each in lines for line in each.splitlines()]
     return []
+
+
+def _entries(layers: list[Layer], section: str) -> list[Any]:
+    """The entries of a list, of the source that decides about it, right or wrong."""
+    given = next((layer.values[section] for layer in layers if section in layer.values), None)
+    return given if isinstance(given, list) else []
+
+
+def _names(layers: list[Layer], section: str, name: str) -> list[str]:
+    default = entry_of(section).model_fields[name].default
+    entries = _entries(layers, section)
+    found = [each.get(name, default) for each in entries if isinstance(each, dict)]
+    return [each for each in found if isinstance(each, str)]
+
+
+def _readable(layers: list[Layer]) -> tree.Settings:
+    """What ``_beyond`` looks at, where something else is wrong."""
+    brokers = []
+    for layer in layers:
+        said = {key: layer.values[key[0]][key[1]] for key in BROKER if layer.names(key)}
+        broker = Layer()
+        for key, value in said.items():
+            if value and isinstance(value, bool if key == BROKER[2] else str):
+                broker.put(key, value, "")
+        brokers.append(broker)
+    listen = []
+    for entry in _entries(layers, "listen"):
+        endpoint = entry.get("endpoint") if isinstance(entry, dict) else None
+        listen.append(
+            tree.Listen(endpoint=endpoint) if isinstance(endpoint, str) else tree.Listen()
+        )
+    return tree.Settings.model_construct(amqp=_merge(brokers).amqp, listen=tuple(listen))
 
 
 class _Source(PydanticBaseSettingsSource):

@@ -61,7 +61,64 @@ test("a relative URL is one of the page, and /ws is the default", (t) => {
 test("what can't work is said at once", (t) => {
   globals(t, { WebSocket: undefined });
   assert.throws(() => connect("ws://a/ws"), /WebSocket/);
-  assert.throws(() => connect("/ws", { WebSocket: class {} }), TypeError);
+  const WebSocket = class {
+    constructor() {
+      assert.fail("it was tried");
+    }
+  };
+  assert.throws(() => connect("/ws", { WebSocket }), TypeError);
+  for (const url of ["localhost:18081/ws", "ftp://a/ws", new URL("file:///ws")]) {
+    assert.throws(() => connect(url, { WebSocket }), { name: "TypeError", message: /is no URL of a/ });
+  }
+});
+
+test("a misspelt option or event is an error that names it", () => {
+  const named = (name) => ({ name: "TypeError", message: new RegExp(`^${name} is none of: `) });
+  class WebSocket {
+    close() {}
+  }
+  assert.throws(() => connect("ws://a/ws", { WebSocket, tokens: () => "t" }), named("tokens"));
+  assert.throws(() => connect({ url: "ws://a/ws", WebSocket }), named("url"));
+  const { bridge } = scripted();
+  assert.throws(() => bridge.on("stat", () => {}), named("stat"));
+  assert.throws(() => bridge.on("constructor", () => {}), named("constructor"));
+});
+
+test("each loss and each failed attempt is told, and when the next one is", async () => {
+  const { bridge, clock, sockets, told } = scripted();
+  sockets[0].greet();
+  sockets[0].end(1012, "Restarting.");
+  await clock.advance(750);
+  sockets[1].refuseHandshake("Unexpected server response: 503");
+  await clock.advance(1250);
+  sockets[2].refuseHandshake();
+  await clock.advance(2250);
+  await clock.advance(10_000); // no greeting
+  assert.deepEqual(told("away"), [
+    { code: 1012, reason: "Restarting.", retryIn: 750 },
+    { code: 1006, reason: "Unexpected server response: 503", retryIn: 1250 },
+    { code: 1006, reason: "Closed with 1006.", retryIn: 2250 },
+    { code: 1006, reason: "There was no answer.", retryIn: 4250 },
+  ]);
+  assert.deepEqual(told("error"), [], "it has worked before");
+  assert.equal(bridge.state, "server-away");
+});
+
+test("a first attempt that fails is an error with what is known", async () => {
+  for (const [message, known] of [
+    ["Unexpected server response: 404", "Unexpected server response: 404"],
+    [undefined, "Closed with 1006."],
+  ]) {
+    const { clock, sockets, told } = scripted({}, "ws://bridge.example:81/wsx");
+    sockets[0].refuseHandshake(message);
+    await clock.advance(750);
+    sockets[1].refuseHandshake(message);
+    assert.equal(told("away").length, 2);
+    assert.deepEqual(
+      told("error").map(({ code, message }) => [code, message]),
+      [["not_ready", `No bridge at bridge.example:81/wsx yet: ${known}`]],
+    );
+  }
 });
 
 test("it is connecting until it is greeted, then ready", () => {
@@ -424,7 +481,8 @@ test("after 4401 and after a refusal the hook is told so", async () => {
   sockets[1].refuse("auth", "token_expired", "Too old.");
   assert.equal(bridge.state, "server-away");
   assert.equal(sockets[1].closed, 1000);
-  assert.equal(told("error")[0].code, "token_expired");
+  assert.deepEqual(told("error").map(({ code }) => code), ["token_expired"]);
+  assert.deepEqual(told("away")[1], { code: 4401, reason: "Too old.", retryIn: 1250 });
   await clock.advance(2000);
   sockets[2].greet();
   authenticate();
@@ -439,7 +497,8 @@ test("a hook that fails or never answers is a failed attempt", async () => {
   const { bridge, clock, sockets, told } = scripted({ token: () => answer() });
   await settle();
   assert.equal(bridge.state, "server-away");
-  assert.equal(told("error")[0].message, "no network");
+  assert.deepEqual(told("error").map(({ message }) => message), ["no network"]);
+  assert.deepEqual(told("away"), [{ code: 1006, reason: "no network", retryIn: 750 }]);
   let late;
   answer = () => new Promise((resolve) => (late = resolve));
   await clock.advance(750);

@@ -70,6 +70,13 @@ class FakeSocket {
     this.onmessage({ data: typeof frame === "string" ? frame : JSON.stringify(frame) });
   }
 
+  /** The handshake is refused: `ws` tells why, a browser does not. */
+  refuseHandshake(message) {
+    this.readyState = 3;
+    this.onerror(message === undefined ? new Event("error") : { type: "error", message });
+    this.onclose({ code: 1006, reason: "" });
+  }
+
   /** The connection ends. */
   end(code = 1006, reason = "") {
     this.readyState = 3;
@@ -132,7 +139,7 @@ export function scripted(options = {}, url = "ws://bridge.example/ws") {
   }
   const bridge = connect(url, { WebSocket, clock, random: () => 0.5, ...options });
   const events = [];
-  for (const name of ["state", "link", "gap", "dropped", "drain", "error"]) {
+  for (const name of ["state", "link", "gap", "dropped", "drain", "away", "error"]) {
     bridge.on(name, (detail) => events.push([name, detail]));
   }
   return {

@@ -43,7 +43,22 @@ await assert.rejects(bridge.subscribe(`/amq/queue/none.${bridge.client}`).ready,
   code: "not_found",
 });
 await bridge.publish(`/topic/${key}`, "half a pair: \ud83d");
+const leave = bridge.on("away", () => assert.fail("the connection was lost"));
 await assert.rejects(bridge.publish(`/topic/${key}`, "x".repeat(1_100_000)), { code: "too_large" });
+await bridge.publish(`/topic/${key}`, "x".repeat(bridge.welcome.limit - 200));
+leave();
+
+// Who can't connect hears why.
+for (const [path, client, status] of [
+  ["/nothing", undefined, 404],
+  ["/ws", "nobody", 400],
+]) {
+  const lost = connect(new URL(path, url), { WebSocket, client });
+  const error = await new Promise((resolve) => lost.on("error", resolve));
+  assert.equal(error.code, "not_ready");
+  assert.match(error.message, new RegExp(`Unexpected server response: ${status}$`));
+  lost.close();
+}
 
 // A queue: what is refused comes again, what is acknowledged does not.
 const work = `/queue/${queue}`;

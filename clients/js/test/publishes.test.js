@@ -83,8 +83,15 @@ test("what is no JSON is refused, and leaves nothing behind", async () => {
   socket.greet();
   const circle = {};
   circle.circle = circle;
-  for (const body of [circle, 1n]) {
+  const odd = [new Map([[1, 2]]), new Set([1]), new Blob(["x"]), Promise.resolve(1)];
+  for (const body of [circle, 1n, undefined, () => 1, Symbol("x"), NaN, Infinity, ...odd]) {
     await assert.rejects(bridge.publish("/topic/a", body), TypeError);
+  }
+  await assert.rejects(bridge.publish("/topic/a"), TypeError);
+  for (const body of [{}, Object.create(null), [], new Date(0), { toJSON: () => "text" }]) {
+    const publish = bridge.publish("/topic/a", body);
+    socket.confirm();
+    await publish;
   }
   const publish = bridge.publish("/topic/a", 1);
   socket.confirm();
@@ -265,4 +272,32 @@ test("nothing is sent twice on one connection", () => {
   socket.say({ op: "link", state: "down" });
   socket.say({ op: "link", state: "up" });
   assert.equal(socket.sent.length, 1);
+});
+
+test("a misspelt option is an error that names it", async () => {
+  const { bridge, socket } = scripted();
+  socket.greet();
+  await assert.rejects(bridge.publish("/topic/a", 1, { header: {} }), {
+    name: "TypeError",
+    message: /^header is none of: headers /,
+  });
+  assert.deepEqual(socket.sent, []);
+});
+
+test("what is larger than the server's limit is refused before it is sent", async () => {
+  const { bridge, sockets, again } = scripted({ client: "0b8f7e34-7f57-4b7c-9a43-3c6f4f3a2b10" });
+  const early = outcome(bridge.publish("/topic/a", "x".repeat(300)));
+  sockets[0].greet({ limit: 200 });
+  const wide = outcome(bridge.publish("/topic/a", "é".repeat(100)));
+  const narrow = outcome(bridge.publish("/topic/a", "e".repeat(100)));
+  await settle();
+  assert.deepEqual([early.now, wide.now, narrow.now], ["too_large", "too_large", "waiting"]);
+  assert.equal(sockets[0].confirm().body.length, 100);
+  assert.deepEqual(sockets[0].sent, []);
+  // The limit is that of the server that there is.
+  await again();
+  const later = outcome(bridge.publish("/topic/a", "x".repeat(300)));
+  sockets[1].confirm();
+  await settle();
+  assert.equal(later.now, "done");
 });

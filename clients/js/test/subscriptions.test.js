@@ -58,11 +58,36 @@ test("it asks for what it is told to, and for nothing else", () => {
   }
 });
 
+test("a misspelt option is an error that names it, and nothing is subscribed", () => {
+  const { bridge, socket } = ready();
+  for (const [options, name] of [
+    [{ ack: "clinet" }, "clinet"],
+    [{ ack: true }, "true"],
+    [{ form: "first" }, "form"],
+    ["first", "0"],
+  ]) {
+    const named = { name: "TypeError", message: new RegExp(`^${name} is none of: `) };
+    assert.throws(() => bridge.subscribe(WORK, () => {}, options), named);
+    assert.throws(() => bridge.subscribe(WORK, options), named);
+  }
+  assert.deepEqual(socket.sent, []);
+  const options = { ack: undefined, prefetch: undefined, from: undefined, overflow: undefined };
+  bridge.subscribe(WORK, options);
+  assert.equal(socket.accept().ack, undefined);
+  assert.throws(() => bridge.subscribe("/topic/b").on("end", () => {}), TypeError);
+});
+
+test("options behind an empty callback are heard", () => {
+  const { bridge, socket } = ready();
+  bridge.subscribe(WORK, undefined, { ack: "client" });
+  assert.equal(socket.accept().ack, "client");
+});
+
 test("a callback gets the messages of its destination, at once and in order", () => {
   const { bridge, socket } = ready();
   const got = [];
-  const news = bridge.subscribe(NEWS, (message, subscription) => {
-    assert.equal(subscription, news);
+  bridge.subscribe(NEWS, (message, ...rest) => {
+    assert.deepEqual(rest, [], "console.log would show it");
     got.push(["news", message.body]);
   });
   bridge.subscribe("/topic/#", ({ body }) => got.push(["all", body]));
@@ -260,6 +285,21 @@ test("ready comes true when the server has it, and false when it never will", as
   assert.equal(await good.ready, good);
   await assert.rejects(bad.ready, { code: "forbidden" });
   await assert.rejects(gone.ready, { code: "closed" });
+});
+
+test("a refusal that somebody waits for is told to nobody else", async () => {
+  const { bridge, socket, told } = ready();
+  const { ready: waited } = bridge.subscribe("/topic/secret", () => {});
+  socket.refuse("subscribe", "forbidden");
+  await assert.rejects(waited, { code: "forbidden" });
+  assert.deepEqual(told("error"), []);
+  // Who waited for the beginning has not heard of the end.
+  const later = bridge.subscribe(WORK, () => {});
+  const begun = later.ready;
+  socket.accept();
+  await begun;
+  socket.say({ op: "unsubscribed", destination: WORK, reason: "The queue was deleted." });
+  assert.deepEqual(told("error").map(({ code }) => code), ["ended"]);
 });
 
 test("the server may call the destination by another name", () => {
@@ -518,6 +558,51 @@ test("a tag that the server has forgotten is nobody's error", () => {
   socket.accept();
   socket.deliver(WORK, 1, { delivery_tag: 1 });
   socket.refuse("ack", "not_found");
+  assert.deepEqual(told("error"), []);
+});
+
+test("a callback that fails leaves its message unacknowledged, and says so", async (t) => {
+  const errors = uncaught(t);
+  const { bridge, socket, told } = ready();
+  const work = bridge.subscribe(
+    WORK,
+    async (message) => {
+      if (message.body === "settled") message.nack({ requeue: false });
+      await settle();
+      throw new Error(message.body);
+    },
+    { ack: "client" },
+  );
+  socket.accept();
+  for (const [tag, body] of [[1, "settled"], [2, "bad"]]) {
+    socket.deliver(WORK, body, { delivery_tag: tag });
+  }
+  for (let turn = 0; turn < 5; turn++) await settle();
+  assert.deepEqual(errors, ["settled", "bad"]);
+  assert.deepEqual(socket.sent.map(({ op, delivery_tag }) => [op, delivery_tag]), [["nack", 1]]);
+  assert.deepEqual(
+    told("error").map(({ code, message }) => [code, message]),
+    [["unacknowledged", `A callback failed: ${WORK} waits for an ack.`]],
+  );
+  // The subscription's own listener is told first, and then only it.
+  const own = [];
+  work.on("error", ({ code }) => own.push(code));
+  socket.deliver(WORK, "worse", { delivery_tag: 3 });
+  for (let turn = 0; turn < 5; turn++) await settle();
+  assert.deepEqual([own, told("error").length], [["unacknowledged"], 1]);
+});
+
+test("a callback that fails after the connection was lost has lost nothing", async (t) => {
+  uncaught(t);
+  const { bridge, sockets, again, told } = ready();
+  let fail;
+  bridge.subscribe(WORK, () => new Promise((_, reject) => (fail = reject)), { ack: "client" });
+  sockets[0].accept();
+  sockets[0].deliver(WORK, 1, { delivery_tag: 1 });
+  await again();
+  sockets[1].accept();
+  fail(new Error("mine"));
+  await settle();
   assert.deepEqual(told("error"), []);
 });
 

@@ -19,9 +19,9 @@ const bridge = connect(new URL("wss://app.example/ws"), {
 bare.subscribe("/topic/news.#", console.log);
 const lines: Subscription<Line> = bridge.subscribe<Line>(
   "/stream/chat",
-  ({ body, offset }, subscription) => {
+  ({ body, offset }) => {
     const text: string = body.text;
-    if (offset === 7) subscription.unsubscribe();
+    if (offset === 7) lines.unsubscribe();
     return text;
   },
   { from: "first", resume: "page", storage: localStorage, overflow: "block" },
@@ -53,6 +53,8 @@ const leave: () => void = bridge.on("state", (state) => {
 bridge.on("gap", ({ destination, from, to }) => console.log(destination, from ?? 0, to ?? 0));
 bridge.on("drain", ({ reconnect_after }) => reconnect_after.toFixed());
 lines.on("ended", (error) => error instanceof BridgeError && error.code.length);
+bridge.on("away", ({ code, reason, retryIn }) => console.log(code.toFixed(), reason, retryIn / 2));
+lines.on("error", (error) => error.code.length);
 lines.on("dropped", ({ count }) => count.toFixed());
 all().finally(leave);
 
@@ -66,3 +68,9 @@ bridge.publish("/topic/a", 1, { headers: 7 });
 bridge.state = "ready";
 // @ts-expect-error a clock needs both
 connect({ clock: { setTimeout } });
+// @ts-expect-error a callback gets the message alone
+bridge.subscribe("/topic/a", (message, subscription) => subscription.unsubscribe());
+// @ts-expect-error the bridge's own user would be claimed
+bridge.publish("/topic/a", 1, { properties: { user_id: "ada" } });
+// @ts-expect-error misspelt
+bridge.subscribe("/stream/a", { form: "first" });

@@ -48,6 +48,7 @@ class StompCodec:
 
     beat = HEART_BEAT
     resends = False
+    ordered = True
 
     __slots__ = ("_conversation", "_end", "_parser", "_session", "beats", "encoder")
 
