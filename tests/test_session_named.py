@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.fakes import PlainEncoder, delivery
-from tests.session_case import Allow, SessionCase
+from tests.session_case import Allow, Route, SessionCase
 from twbridge.commands import (
     Ack,
     Acknowledged,
@@ -21,9 +21,12 @@ from twbridge.commands import (
     Unsubscribed,
 )
 from twbridge.destinations import parse
+from twbridge.dialects.stomp import stomp_dialects
 from twbridge.errors import ChannelClosed, NotReady
 from twbridge.link.topology import Queue
+from twbridge.policy import Peer
 from twbridge.ports import Limits
+from twbridge.session import Session
 
 TOPIC, JOBS, BACK = parse("/topic/a"), parse("/queue/jobs"), parse("/temp-queue/back")
 REFUSED = ChannelClosed(403, "ACCESS_REFUSED")
@@ -270,3 +273,41 @@ class ReplyTests(SessionCase):
         (refused,) = self.ask(self.session, Subscribe("s", BACK, name="b"))
         assert isinstance(refused, Refused)
         self.assertEqual(refused.error.code, "bad_destination")
+
+
+class OrderTests(SessionCase):
+    """In a dialect that keeps order a publish comes to what was subscribed to before it."""
+
+    def stomp(self) -> Session:
+        (dialect, *_) = stomp_dialects()
+        peer = Peer(None, True, "127.0.0.1")
+        session = Session(self.services, peer, dialect.codec(Route()), self.transport)
+        session.opened()
+        session.received(b"CONNECT\naccept-version:1.2\nhost:/\n\n\x00", False)
+        return session
+
+    def test_a_publish_waits_for_the_subscriptions_before_it(self) -> None:
+        session = self.stomp()
+        self.link.held = True
+        session.received(
+            b"SUBSCRIBE\nid:1\ndestination:/topic/a\n\n\x00"
+            b"SUBSCRIBE\nid:2\ndestination:/topic/b\n\n\x00"
+            b"SEND\ndestination:/topic/a\n\nhello\x00SEND\ndestination:/topic/b\n\nyou\x00",
+            False,
+        )
+        self.assertEqual(self.link.published, [])
+        self.assertFalse(self.transport.reading)
+        self.link.release()
+        self.assertEqual([each.body for each in self.link.published], [b"hello", b"you"])
+        self.assertTrue(self.transport.reading)
+
+    def test_it_waits_no_longer_when_one_is_refused(self) -> None:
+        session = self.stomp()
+        self.link.held = True
+        session.received(
+            b"SUBSCRIBE\nid:1\ndestination:/topic/a\n\n\x00SEND\ndestination:/topic/a\n\nhello\x00",
+            False,
+        )
+        self.clock.advance(10)
+        self.assertEqual(self.link.published, [])  # the refusal is STOMP's end
+        self.assertIsNotNone(self.transport.closed)

@@ -29,7 +29,7 @@ MAX_BYTES = 255
 MAX_LENGTH = 2 * 3 * MAX_BYTES + 20
 
 #: The kinds that the grammar has and no client may use.
-UNSERVED: tuple[Kind, ...] = ("temp-queue", "reply-queue", "task")
+UNSERVED: tuple[Kind, ...] = ("temp-queue", "task")
 
 _KINDS: dict[str, Kind] = {kind: kind for kind in get_args(Kind) if kind != "amq-queue"}
 _GRAMMAR = ", ".join(

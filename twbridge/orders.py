@@ -1,7 +1,8 @@
 """What a client asks, carried out (sans-I/O).
 
 Commands of one client are carried out in their order, each begun when the one before was begun;
-but all wait for a login, and in a dialect that keeps order publishes wait for subscriptions. What can't be done is refused, with the name of what was asked.
+but all wait for a login, and in a dialect that keeps order publishes wait for subscriptions. What
+can't be done is refused, with the name of what was asked.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ def _closed_routes(settings: tree.Settings) -> list[str]:
     """Routes that the rules close to all who speak no dialect."""
     policy = Policy(settings.allow, settings.names())
     lines = []
-    for route in settings.route if settings.allow else ():
+    for route in settings.wired() if settings.allow else ():
         try:
             policy.check("subscribe", destinations.parse(route.subscribe), Peer(None, True, ""))
         except Forbidden:
