@@ -1,7 +1,9 @@
 """What a client asks, carried out (sans-I/O).
 
-Commands of one client are carried out in their order, each begun when the one before was begun;
-but all wait for a login. What can't be done is refused, with the name of what was asked.
+Commands of one client are carried out in their order, each begun when the one before was begun.
+But all wait for a login; and where the dialect keeps order, a publish waits for what was subscribed
+before, so that its message comes to it, and all that follows waits behind. Meanwhile the client is
+not read. What can't be done is refused, with the name of what was asked.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ class State(IntEnum):
 
 
 #: Why the socket is not read: bits of ``Orders._paused``.
-_BY_LINK, _BY_ANSWERS, _BY_LOGIN = 1, 2, 4
+_BY_LINK, _BY_ANSWERS, _BY_TURN = 1, 2, 4
 
 _NONSENSE = (BadFrame, BadDestination, UnknownOperation)
 
@@ -61,6 +63,7 @@ class Orders(Holder, ABC):
         "_leaving",
         "_login",
         "_nonsense",
+        "_opening",
         "_paused",
         "_pending",
         "_services",
@@ -76,11 +79,13 @@ class Orders(Holder, ABC):
         self._transport = transport
         self._state = State.CONNECTING
         self._held = Held(services)
-        # Commands that wait for the login, and who leaves when all publishes are settled.
+        # Commands that wait for the login, or for subscriptions that don't stand yet.
         self._later: list[Command] | None = None
-        self._leaving: commands.Disconnect | None = None
         self._login: Deferred[Any] | None = None
+        self._opening = 0
+        # Publishes without an answer; and who leaves when there are none.
         self._pending = 0
+        self._leaving: commands.Disconnect | None = None
         self._nonsense = 0
         self._paused = 0
 
@@ -91,6 +96,10 @@ class Orders(Holder, ABC):
     @abstractmethod
     def relieved(self) -> None:
         """The link takes data again."""
+
+    @abstractmethod
+    def released(self) -> None:
+        """What commands waited for is there: ``_go_on`` comes next, if the client is."""
 
     @abstractmethod
     def logged_in(self, user: str | None, identity: Id) -> None:
@@ -128,8 +137,7 @@ class Orders(Holder, ABC):
 
     def _connect(self, command: commands.Connect) -> None:
         checker = self._services.checker
-        self._later = []
-        self._hold(_BY_LOGIN)
+        self._wait()
         if checker is None:
             login: Deferred[Any] = execute(self._services.policy.check_anonymous, self.peer)
         else:
@@ -154,10 +162,23 @@ class Orders(Holder, ABC):
         self._say(commands.Connected(identity, user))
         if self._codec.beats is not None and self._state is State.OPEN:
             self._transport.beat(*self._codec.beats, self._codec.beat)
+        self._go_on()
+
+    def _wait(self, *some: Command) -> None:
+        self._later = [*some]
+        self._hold(_BY_TURN)
+
+    def _go_on(self) -> None:
         later, self._later = self._later or (), None
         self._obey_all(later)
-        if self._later is None:  # or there was another login among them
-            self._let_go(_BY_LOGIN)
+        if self._later is None:  # or there was something to wait for among them
+            self._let_go(_BY_TURN)
+
+    def _stood(self) -> None:
+        """A subscription stands, or was refused."""
+        self._opening -= 1
+        if not self._opening and self._later is not None and self._login is None:
+            self.released()
 
     def _disconnect(self, command: commands.Disconnect) -> None:
         self._leaving = command
@@ -170,7 +191,9 @@ class Orders(Holder, ABC):
             self.tell(commands.Disconnected(leaving.id))
 
     def _subscribe(self, command: commands.Subscribe) -> None:
-        self._held.open(command, self).addCallbacks(
+        opened = self._held.open(command, self)
+        self._opening += 1
+        opened.addCallbacks(
             self._subscribed,
             self._not_subscribed,
             callbackArgs=(command,),
@@ -179,9 +202,11 @@ class Orders(Holder, ABC):
 
     def _subscribed(self, _result: None, command: commands.Subscribe) -> None:
         self.tell(commands.Subscribed(command.id, command.destination, command.name))
+        self._stood()
 
     def _not_subscribed(self, failure: Failure, identity: Id) -> None:
         self._answer_refused(failure, identity, "subscribe")
+        self._stood()
 
     def _unsubscribe(self, command: commands.Unsubscribe) -> None:
         self._held.end(command, self)
@@ -197,14 +222,16 @@ class Orders(Holder, ABC):
         self._say(commands.Acknowledged(command.id))
 
     def _publish(self, command: commands.Publish) -> None:
+        if self._opening and self._codec.ordered:
+            self._wait(command)
+            return
         services = self._services
         if command.reply is None:
             published = publish(command, self.peer, services, self._codec.resends)
         else:
             published = self._held.reply(command.reply, self)
-            published.addCallback(
-                lambda _: publish(command, self.peer, services, self._codec.resends)
-            )
+            self._opening += 1
+            published.addBoth(self._reply_stands, command)
         self._pending += 1
         published.addCallbacks(
             self._published,
@@ -217,6 +244,14 @@ class Orders(Holder, ABC):
         if services.gate.shut:
             self._hold(_BY_LINK)
             services.gate.wait(self)
+
+    def _reply_stands(self, result: Failure | None, command: commands.Publish) -> Any:
+        try:
+            if result is None:
+                return publish(command, self.peer, self._services, self._codec.resends)
+            return result
+        finally:
+            self._stood()
 
     def _published(self, _result: None, identity: Id) -> None:
         self._answered()

@@ -44,10 +44,12 @@ class StompCodec:
             CONNECTED.
         beat: a sign of life, one text message.
         resends: its ids are receipts, which clients may repeat.
+        ordered: what is sent right behind a SUBSCRIBE comes to that, as with RabbitMQ.
     """
 
     beat = HEART_BEAT
     resends = False
+    ordered = True
 
     __slots__ = ("_conversation", "_end", "_parser", "_session", "beats", "encoder")
 
