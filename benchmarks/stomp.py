@@ -41,6 +41,12 @@ def run_sends(subject: Stomp, broker: Broker, count: int, seconds: float) -> Pub
     queue = f"{subject.exchange}.sends"
     with closing(login(broker.url)) as control:
         call(control, commands.Queue.Delete(queue=queue))
+        call(
+            control,
+            commands.Exchange.Declare(
+                exchange=subject.exchange, exchange_type="topic", durable=True
+            ),
+        )
         clients = list(connect_many(subject.address, count, STOMP_DIALECT))
         # Something to hear makes no difference to sending; the receipt says that all is ready.
         stomp(clients, f"destination:{subject.destination}")

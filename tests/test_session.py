@@ -193,6 +193,8 @@ class TableTests(SessionCase):
                 session.received(b'{"op":"ping"}', False)
             case Input.LOGGED_IN:
                 session.logged_in("anna", None)
+            case Input.RELEASED:
+                session.released()
             case Input.LINK_CHANGED:
                 session.link_changed("connecting")
             case Input.TOLD:
@@ -213,6 +215,7 @@ class TableTests(SessionCase):
         misuse = {
             (State.CONNECTING, Input.RECEIVED),
             (State.CONNECTING, Input.LOGGED_IN),
+            (State.CONNECTING, Input.RELEASED),
             (State.CONNECTING, Input.TOLD),
             (State.CONNECTING, Input.RELIEVED),
             (State.OPEN, Input.OPENED),

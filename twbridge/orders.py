@@ -1,8 +1,9 @@
 """What a client asks, carried out (sans-I/O).
 
-Commands of one client are carried out in their order, each begun when the one before was begun;
-but all wait for a login, and in a dialect that keeps order publishes wait for subscriptions. What
-can't be done is refused, with the name of what was asked.
+Commands of one client are carried out in their order, each begun when the one before was begun.
+But all wait for a login; and where the dialect keeps order, a publish waits for what was subscribed
+before, so that its message comes to it, and all that follows waits behind. Meanwhile the client is
+not read. What can't be done is refused, with the name of what was asked.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class State(IntEnum):
 
 
 #: Why the socket is not read: bits of ``Orders._paused``.
-_BY_LINK, _BY_ANSWERS, _BY_LOGIN, _BY_ORDER = 1, 2, 4, 8
+_BY_LINK, _BY_ANSWERS, _BY_TURN = 1, 2, 4
 
 _NONSENSE = (BadFrame, BadDestination, UnknownOperation)
 
@@ -78,13 +79,13 @@ class Orders(Holder, ABC):
         self._transport = transport
         self._state = State.CONNECTING
         self._held = Held(services)
-        # Subscriptions without an answer. Commands that wait for those or for the login, and who
-        # leaves when all publishes are settled.
-        self._opening = 0
+        # Commands that wait for the login, or for subscriptions that don't stand yet.
         self._later: list[Command] | None = None
-        self._leaving: commands.Disconnect | None = None
         self._login: Deferred[Any] | None = None
+        self._opening = 0
+        # Publishes without an answer; and who leaves when there are none.
         self._pending = 0
+        self._leaving: commands.Disconnect | None = None
         self._nonsense = 0
         self._paused = 0
 
@@ -97,6 +98,10 @@ class Orders(Holder, ABC):
         """The link takes data again."""
 
     @abstractmethod
+    def released(self) -> None:
+        """What commands waited for is there: ``_go_on`` comes next, if the client is."""
+
+    @abstractmethod
     def logged_in(self, user: str | None, identity: Id) -> None:
         """The login is granted: ``_log_in`` comes next, if the client is still there."""
 
@@ -104,10 +109,6 @@ class Orders(Holder, ABC):
         for command in some:
             if self._later is not None:
                 self._later.append(command)
-            elif self._opening and self._codec.ordered and isinstance(command, commands.Publish):
-                # What it publishes must come to what it subscribed to before.
-                self._later = [command]
-                self._hold(_BY_ORDER)
             # Any of them may have been the end.
             elif self._state is State.OPEN:
                 self._obey(command)
@@ -136,8 +137,7 @@ class Orders(Holder, ABC):
 
     def _connect(self, command: commands.Connect) -> None:
         checker = self._services.checker
-        self._later = []
-        self._hold(_BY_LOGIN)
+        self._wait()
         if checker is None:
             login: Deferred[Any] = execute(self._services.policy.check_anonymous, self.peer)
         else:
@@ -162,10 +162,23 @@ class Orders(Holder, ABC):
         self._say(commands.Connected(identity, user))
         if self._codec.beats is not None and self._state is State.OPEN:
             self._transport.beat(*self._codec.beats, self._codec.beat)
+        self._go_on()
+
+    def _wait(self, *some: Command) -> None:
+        self._later = [*some]
+        self._hold(_BY_TURN)
+
+    def _go_on(self) -> None:
         later, self._later = self._later or (), None
         self._obey_all(later)
-        if self._later is None:  # or there was another login among them
-            self._let_go(_BY_LOGIN)
+        if self._later is None:  # or there was something to wait for among them
+            self._let_go(_BY_TURN)
+
+    def _stood(self) -> None:
+        """A subscription stands, or was refused."""
+        self._opening -= 1
+        if not self._opening and self._later is not None and self._login is None:
+            self.released()
 
     def _disconnect(self, command: commands.Disconnect) -> None:
         self._leaving = command
@@ -178,9 +191,9 @@ class Orders(Holder, ABC):
             self.tell(commands.Disconnected(leaving.id))
 
     def _subscribe(self, command: commands.Subscribe) -> None:
-        opening = self._held.open(command, self)
+        opened = self._held.open(command, self)
         self._opening += 1
-        opening.addCallbacks(
+        opened.addCallbacks(
             self._subscribed,
             self._not_subscribed,
             callbackArgs=(command,),
@@ -188,23 +201,12 @@ class Orders(Holder, ABC):
         )
 
     def _subscribed(self, _result: None, command: commands.Subscribe) -> None:
-        self._opening -= 1
         self.tell(commands.Subscribed(command.id, command.destination, command.name))
-        self._go_on()
+        self._stood()
 
     def _not_subscribed(self, failure: Failure, identity: Id) -> None:
-        self._opening -= 1
         self._answer_refused(failure, identity, "subscribe")
-        self._go_on()
-
-    def _go_on(self) -> None:
-        """Publish what waited for subscriptions, if all of them are answered."""
-        if self._opening or not self._paused & _BY_ORDER:
-            return
-        later, self._later = self._later or (), None
-        self._obey_all(later)
-        if self._later is None:  # or there were more subscriptions among them
-            self._let_go(_BY_ORDER)
+        self._stood()
 
     def _unsubscribe(self, command: commands.Unsubscribe) -> None:
         self._held.end(command, self)
@@ -220,14 +222,16 @@ class Orders(Holder, ABC):
         self._say(commands.Acknowledged(command.id))
 
     def _publish(self, command: commands.Publish) -> None:
+        if self._opening and self._codec.ordered:
+            self._wait(command)
+            return
         services = self._services
         if command.reply is None:
             published = publish(command, self.peer, services, self._codec.resends)
         else:
             published = self._held.reply(command.reply, self)
-            published.addCallback(
-                lambda _: publish(command, self.peer, services, self._codec.resends)
-            )
+            self._opening += 1
+            published.addBoth(self._reply_stands, command)
         self._pending += 1
         published.addCallbacks(
             self._published,
@@ -240,6 +244,14 @@ class Orders(Holder, ABC):
         if services.gate.shut:
             self._hold(_BY_LINK)
             services.gate.wait(self)
+
+    def _reply_stands(self, result: Failure | None, command: commands.Publish) -> Any:
+        try:
+            if result is None:
+                return publish(command, self.peer, self._services, self._codec.resends)
+            return result
+        finally:
+            self._stood()
 
     def _published(self, _result: None, identity: Id) -> None:
         self._answered()

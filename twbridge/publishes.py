@@ -49,6 +49,14 @@ class Declarer:
         """Let the link go."""
         self._stop()
 
+    def knows(self, queue: Queue) -> bool:
+        """Whether the queue is there; what is published to it then need not wait."""
+        known = self._queues.get(queue.name)
+        if known is None or not known.succeeded:
+            return False
+        self._queues.move_to_end(queue.name)
+        return True
+
     def ensure(self, queue: Queue) -> Deferred[None]:
         """Fires when the queue is there, or at once while the link is down: the publish waits, and
         finds out. Fails with ChannelClosed.
@@ -143,4 +151,6 @@ def _declared(
         declarer.forget(queue)
         return declarer.ensure(queue).addCallback(lambda _: send())
 
+    if declarer.knows(queue):
+        return send().addErrback(again)
     return declarer.ensure(queue).addCallback(lambda _: send()).addErrback(again)

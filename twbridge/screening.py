@@ -6,7 +6,7 @@ close of the channel (406) or of the connection (501), which would hurt everybod
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twbridge.commands import Publish
@@ -20,6 +20,9 @@ __all__ = ["screen"]
 MAX_EXPIRATION = 2**32 - 1
 #: Direct reply-to: who can publish to it answers in another's name.
 DIRECT_REPLY = "amq.rabbitmq.reply-to"
+
+#: What all other properties have at most, encoded, and an entry of text beside its text.
+_OTHERS, _ENTRY = 14 * (MAX_BYTES + 1), 6
 
 _KINDS = ("exchange", "topic", "queue", "amq-queue", "stream", "reply-queue")
 
@@ -55,11 +58,29 @@ def screen(publish: Publish, max_body: int, max_headers: int) -> bool:
             check(value)
         elif isinstance(value, str) and len(value.encode()) > MAX_BYTES:
             raise TooLarge(f"The property {name} is over {MAX_BYTES} bytes.")
-    if "headers" in publish.properties and len(encode_properties(publish.properties)) > max_headers:
+    headers = publish.properties.get("headers")
+    # Encoded here, and once more where it is published: only where it has to be.
+    if (
+        headers is not None
+        and not _is_small(headers, max_headers)
+        and len(encode_properties(publish.properties)) > max_headers
+    ):
         raise TooLarge(f"The headers are over {max_headers} bytes.")
     if publish.mandatory is None:
         return not destination.live
     return publish.mandatory
+
+
+def _is_small(headers: Mapping[str, Any], most: int) -> bool:
+    """Whether it is plain that these, with all other properties, have at most so many bytes."""
+    size = _OTHERS
+    for name, value in headers.items():
+        if type(value) is not str or not (value.isascii() and name.isascii()):
+            return False
+        size += len(name) + len(value) + _ENTRY
+        if len(name) > MAX_BYTES:
+            return False
+    return size <= most
 
 
 def _headers(value: Any) -> None:

@@ -40,6 +40,8 @@ class Input(IntEnum):
     RECEIVED = auto()
     #: The login was granted.
     LOGGED_IN = auto()
+    #: What commands waited for is there.
+    RELEASED = auto()
     LINK_CHANGED = auto()
     #: The hub or the link has something to tell.
     TOLD = auto()
@@ -158,6 +160,10 @@ class Session(Orders):
         encoder = command.encoder or self._codec.encoder
         return NamedOutlet(self, command.name, self._transport.encoder(encoder))
 
+    def released(self) -> None:
+        """What commands waited for is there."""
+        self._input(Input.RELEASED)
+
     def logged_in(self, user: str | None, identity: Id) -> None:
         """Its login is granted."""
         self._input(Input.LOGGED_IN, user, identity)
@@ -227,6 +233,7 @@ _TABLE: dict[tuple[State, Input], _Step] = {
     (State.CONNECTING, Input.OPENED): (State.OPEN, Session._open),
     (State.CONNECTING, Input.RECEIVED): (State.CONNECTING, Session._misuse),
     (State.CONNECTING, Input.LOGGED_IN): (State.CONNECTING, Session._misuse),
+    (State.CONNECTING, Input.RELEASED): (State.CONNECTING, Session._misuse),
     (State.CONNECTING, Input.LINK_CHANGED): (State.CONNECTING, Session._ignore),
     (State.CONNECTING, Input.TOLD): (State.CONNECTING, Session._misuse),
     (State.CONNECTING, Input.RELIEVED): (State.CONNECTING, Session._misuse),
@@ -236,6 +243,7 @@ _TABLE: dict[tuple[State, Input], _Step] = {
     (State.OPEN, Input.OPENED): (State.OPEN, Session._misuse),
     (State.OPEN, Input.RECEIVED): (State.OPEN, Session._receive),
     (State.OPEN, Input.LOGGED_IN): (State.OPEN, Session._log_in),
+    (State.OPEN, Input.RELEASED): (State.OPEN, Session._go_on),
     (State.OPEN, Input.LINK_CHANGED): (State.OPEN, Session._tell_link),
     (State.OPEN, Input.TOLD): (State.OPEN, Session._say),
     (State.OPEN, Input.RELIEVED): (State.OPEN, Session._relieve),

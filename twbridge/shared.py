@@ -27,6 +27,11 @@ class Shared:
         """Whether it has failed."""
         return self._failure is not None
 
+    @property
+    def succeeded(self) -> bool:
+        """Whether it has ended well, so that nobody has to wait."""
+        return self._waiting is None and self._failure is None
+
     def wait(self) -> Deferred[None]:
         """Fires or fails as it does, at once where it has ended."""
         if self._waiting is None:

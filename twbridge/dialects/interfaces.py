@@ -86,7 +86,7 @@ class ICodec(Interface):
 
     encoder: Encoder = Attribute("An Encoder, shared with all sessions that get the same frames.")
     resends: bool = Attribute("Whether a publish repeated with its id is applied once.")
-    ordered: bool = Attribute("Whether a publish waits for the subscriptions before it.")
+    ordered: bool = Attribute("Whether a publish waits for what was subscribed before it.")
     beats: tuple[float, float] | None = Attribute(
         "After Connected: seconds after which to send ``beat``, and after which to expect "
         "something; 0 for either: not at all. None: the dialect has no heart-beats of its own."

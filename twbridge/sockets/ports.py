@@ -87,6 +87,9 @@ class Socket(Protocol):
     def close(self, code: int, reason: str) -> None:
         """Close with a code and a reason; what waits for a slow reader is dropped."""
 
+    def beat(self, send: float, expect: float, payload: bytes) -> None:
+        """Heart-beats of the dialect: see ``twbridge.ports.Transport``."""
+
     def pause_reading(self) -> None:
         """Receive nothing more for now; the peer has to wait."""
 

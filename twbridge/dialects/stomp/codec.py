@@ -44,6 +44,7 @@ class StompCodec:
             CONNECTED.
         beat: a sign of life, one text message.
         resends: its ids are receipts, which clients may repeat.
+        ordered: what is sent right behind a SUBSCRIBE comes to that, as with RabbitMQ.
     """
 
     beat = HEART_BEAT
