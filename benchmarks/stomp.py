@@ -51,11 +51,11 @@ def run_sends(subject: Stomp, broker: Broker, count: int, seconds: float) -> Pub
         # Something to hear makes no difference to sending; the receipt says that all is ready.
         stomp(clients, f"destination:{subject.destination}")
         for client in clients:
-            client.socket.sendall(_send(queue, 0))
+            client.socket.sendall(send_frame(queue, 0))
             payload, answer = client.read_sized_frame()
             if payload.rstrip(b"\0\n") != b"RECEIPT\nreceipt-id:p00":
                 raise RuntimeError(f"Expected a receipt, received {payload!r}")
-        burst = b"".join(_send(queue, number) for number in range(BURST))
+        burst = b"".join(send_frame(queue, number) for number in range(BURST))
         run, sent = measure(clients, burst, answer, (subject.process, broker.process), seconds)
         deleted: object = call(control, commands.Queue.Delete(queue=queue))
         kept = getattr(deleted, "message_count", None)
@@ -65,7 +65,8 @@ def run_sends(subject: Stomp, broker: Broker, count: int, seconds: float) -> Pub
     return run
 
 
-def _send(queue: str, number: int) -> bytes:
+def send_frame(queue: str, number: int) -> bytes:
+    """A SEND to a queue, in a WebSocket frame, with a number for its receipt."""
     headers = {
         "destination": f"/queue/{queue}",
         "persistent": "true",

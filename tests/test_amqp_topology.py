@@ -96,6 +96,21 @@ class TopologyTests(LinkCase):
         found = [each.exchange for each in self.publishing.methods(commands.Exchange.Declare)]
         self.assertEqual(found, ["e"])
 
+    def test_one_that_is_not_to_be_remembered_is_declared_once(self) -> None:
+        link = self.link()
+        done = link.declare(Queue("q", exclusive=False), remember=False)
+        lost = link.declare(Queue("lost", exclusive=False), remember=False)
+        self.broker.pump()
+        self.successResultOf(done)
+        self.successResultOf(lost)
+        for session in self.broker.alive:
+            session.drop()
+        # Who declares it now, while the link is down, is not waited for.
+        self.successResultOf(link.declare(Queue("late", exclusive=False), remember=False))
+        self.pass_time(5)
+        self.assertEqual(link.state, "ready")
+        self.assertEqual(self.publishing.methods(commands.Queue.Declare), [])
+
     def test_one_that_is_refused_after_a_reconnect_does_not_keep_the_link_down(self) -> None:
         link = self.link()
         link.declare(Exchange("there", passive=True))

@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from twbridge.destinations import parse
 from twbridge.errors import Forbidden, SettingsError
+from twbridge.link.topology import Queue
 from twbridge.policy import Operation, Peer, Policy
 
 LOCAL = Peer(None, True, "127.0.0.1")
@@ -92,3 +93,77 @@ class PolicyTests(SynchronousTestCase):
         self.assertIn("allow[1].operation", str(error))
         error = self.assertRaises(SettingsError, Policy, [Allow("publish", "/nowhere/a")])
         self.assertIn("allow[0].destination", str(error))
+
+
+class AnonymousTests(SynchronousTestCase):
+    """Who is nobody in particular."""
+
+    def test_is_a_client_where_something_may_be_allowed(self) -> None:
+        for rules, peer in (([], LOCAL), ([Allow("publish", "/queue/a")], REMOTE)):
+            Policy(rules).check_anonymous(peer)
+        self.assertRaises(Forbidden, Policy([]).check_anonymous, REMOTE)
+
+
+class QueueTests(SynchronousTestCase):
+    """Queues that a subscription or a publish has declared."""
+
+    def allowed(
+        self, rules: list[tuple[str, str]], name: str, to: str = "/topic/a", **arguments: str
+    ) -> bool:
+        found = {f"x-dead-letter-{key.replace('_', '-')}": text for key, text in arguments.items()}
+        policy = Policy([Allow(*rule) for rule in rules])
+        try:
+            policy.check_queue(Queue(name, arguments=found), parse(to), REMOTE)
+        except Forbidden as error:
+            self.assertTrue(error.public)
+            return False
+        return True
+
+    def test_a_name_takes_the_right_to_read_it_and_none_takes_nothing(self) -> None:
+        rules = [("subscribe", "/queue/mine.*")]
+        self.assertTrue(self.allowed(rules, ""))
+        self.assertTrue(self.allowed(rules, "mine.1"))
+        self.assertFalse(self.allowed(rules, "yours"))
+
+    def test_those_of_durable_subscriptions_come_with_the_topic_and_with_no_exchange(self) -> None:
+        self.assertTrue(self.allowed([("publish", "/topic/x")], "stomp-subscription-x"))
+        for rules, allowed in (([], False), ([("subscribe", "/queue/stomp-*")], True)):
+            found = [("publish", "/topic/x"), *rules]
+            self.assertIs(self.allowed(found, "stomp-subscription-x", "/exchange/e/a"), allowed)
+
+    def test_reserved_names_are_refused(self) -> None:
+        for name in ("twbridge.reply.x", "twbridge.task.x"):
+            self.assertFalse(self.allowed([("subscribe", "/queue/*")], name))
+
+    def test_dead_letters_take_the_right_to_publish_them(self) -> None:
+        rules = [("publish", "/exchange/dlx/a.*"), ("publish", "/queue/dead.*")]
+        for key, allowed in (("a.b", True), ("a", False), ("b.a", False)):
+            self.assertIs(self.allowed(rules, "", exchange="dlx", routing_key=key), allowed)
+        for key, allowed in (("dead.1", True), ("jobs", False), ("twbridge.x", False)):
+            self.assertIs(self.allowed(rules, "", exchange="", routing_key=key), allowed)
+        self.assertFalse(self.allowed(rules, "", exchange="other", routing_key="a.b"))
+        self.assertTrue(self.allowed(rules, "", routing_key="no exchange"))
+
+    def test_those_that_keep_their_keys_take_a_rule_for_every_key(self) -> None:
+        for pattern, allowed in (("#", True), ("#.#", True), ("*.*", False), ("a.#", False)):
+            rules = [("publish", f"/exchange/dlx/{pattern}")]
+            self.assertIs(self.allowed(rules, "", exchange="dlx"), allowed, pattern)
+        self.assertFalse(self.allowed([("publish", "/queue/*")], "", exchange=""))
+
+    def test_without_rules_all_is_open_on_loopback_and_nothing_elsewhere(self) -> None:
+        arguments = {"x-dead-letter-exchange": "dlx"}
+        for queue in (Queue("q"), Queue(arguments=arguments)):
+            Policy([]).check_queue(queue, parse("/topic/a"), LOCAL)
+            self.assertRaises(Forbidden, Policy([]).check_queue, queue, parse("/topic/a"), REMOTE)
+
+    def test_answers_may_be_sent_to_who_asked_without_a_rule(self) -> None:
+        policy = Policy([Allow("publish", "/reply-queue/free.*")])
+        for name, allowed in (("twbridge.reply.x", True), ("free.x", True), ("other", False)):
+            destination = parse(f"/reply-queue/{name}")
+            if allowed:
+                policy.check("publish", destination, REMOTE)
+            else:
+                self.assertRaises(Forbidden, policy.check, "publish", destination, REMOTE)
+        self.assertRaises(
+            Forbidden, policy.check, "publish", parse("/queue/twbridge.reply.x"), REMOTE
+        )

@@ -26,6 +26,8 @@ class NoCodec(Codec):
     """Nothing is decoded here."""
 
     encoder: Any = None
+    #: Of its dialect.
+    subprotocol: str | None = None
 
     def opening(self) -> Sequence[Command]:
         return ()
@@ -48,7 +50,9 @@ class NamedDialect:
         self.subprotocol = subprotocol
 
     def codec(self, route: Route) -> NoCodec:
-        return NoCodec()
+        found = NoCodec()
+        found.subprotocol = self.subprotocol
+        return found
 
 
 class RecordingSession:
@@ -56,6 +60,7 @@ class RecordingSession:
 
     def __init__(self, peer: Peer, codec: ICodec, socket: Socket) -> None:
         self.peer = peer
+        self.codec = codec
         self.socket = socket
         self.messages: list[tuple[bytes, bool]] = []
         self.events: list[str] = []
@@ -100,8 +105,12 @@ class WebSocketTestCase(SynchronousTestCase):
         self.sessions: list[RecordingSession] = []
         self.factory = BridgeFactory(
             self.open_session,
-            dialects=[NamedDialect(None), NamedDialect("v1.twbridge.json")],
-            routes={"/ws": RouteSettings()},
+            dialects=[NamedDialect(each) for each in (None, "v1.twbridge.json", "v12.stomp")],
+            routes={
+                "/ws": RouteSettings(),
+                "/json": RouteSettings(path="/json", dialect="json"),
+                "/stomp": RouteSettings(path="/stomp", dialect="stomp"),
+            },
             clock=self.clock,
             listener=self.listener,
             options=self.options,

@@ -6,7 +6,7 @@ from autobahn.websocket.types import ConnectionDeny
 from twisted.internet.address import IPv4Address
 
 from tests.fake_sockets import client_frame, upgrade
-from tests.sockets.harness import TEXT, WebSocketTestCase
+from tests.sockets.harness import TEXT, NoCodec, WebSocketTestCase
 from twbridge.sockets.origins import Listener
 from twbridge.ws import SocketOptions
 
@@ -163,6 +163,25 @@ class SubprotocolTests(WebSocketTestCase):
     def test_a_known_one_is_chosen(self) -> None:
         answer = self.ask(upgrade(Sec_WebSocket_Protocol="v9.x, v1.twbridge.json")).take()
         self.assertIn(b"\r\nSec-WebSocket-Protocol: v1.twbridge.json\r\n", answer)
+
+    def spoken(self) -> str | None:
+        codec = self.session.codec
+        assert isinstance(codec, NoCodec)
+        return codec.subprotocol
+
+    def test_a_route_says_what_is_spoken_where_none_is_asked_for(self) -> None:
+        for path, name in (("/ws", None), ("/json", "v1.twbridge.json"), ("/stomp", "v12.stomp")):
+            answer = self.ask(upgrade(path)).take()
+            # A client that asked for nothing would refuse an answer to that.
+            self.assertNotIn(b"Sec-WebSocket-Protocol", answer)
+            self.assertEqual(self.spoken(), name)
+
+    def test_whatever_the_route_what_is_asked_for_is_spoken(self) -> None:
+        for path in ("/ws", "/json", "/stomp"):
+            for name in ("v1.twbridge.json", "v12.stomp"):
+                answer = self.ask(upgrade(path, Sec_WebSocket_Protocol=name)).take()
+                self.assertIn(f"\r\nSec-WebSocket-Protocol: {name}\r\n".encode(), answer)
+                self.assertEqual(self.spoken(), name)
 
     def test_only_unknown_ones_are_400(self) -> None:
         socket = self.ask(upgrade(Sec_WebSocket_Protocol="mqtt"))

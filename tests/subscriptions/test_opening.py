@@ -8,11 +8,12 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.fakes import FakeLink, FakeOutlet
+from tests.fakes import FakeLink, FakeOutlet, delivery
 from twbridge.commands import Subscribe
 from twbridge.destinations import parse
-from twbridge.errors import BadDestination, BadFrame, TwbridgeError
+from twbridge.errors import BadDestination, BadFrame, ChannelClosed, TwbridgeError
 from twbridge.hub import Hub
+from twbridge.link.topology import Queue
 from twbridge.starts import Start
 from twbridge.subscriptions.live import LiveSubscription
 from twbridge.subscriptions.opening import Subscriptions
@@ -20,6 +21,7 @@ from twbridge.subscriptions.queue import QueueSubscription
 from twbridge.subscriptions.stream import StreamSubscription
 
 LIVE, QUEUE, STREAM = "/topic/a", "/queue/a", "/stream/a"
+MISSING = ChannelClosed(404, "NOT_FOUND")
 OVERFLOWS = (None, "close", "drop-oldest", "latest", "block")
 
 
@@ -166,6 +168,53 @@ class OpenTests(OpeningCase):
             consumer = self.link.consumers[-1]
             self.assertEqual((consumer.queue.name, consumer.options["prefetch"]), ("a", 20))
             found.end()
+
+    def test_a_live_one_with_a_name_or_an_encoder_is_more_than_a_place(self) -> None:
+        for more in ({"name": "x"}, {"encoder": self.outlet.encoder}):
+            command = self.command(LIVE, **more)
+            self.assertFalse(self.subscriptions.is_plain(command, 1000))
+            found = self.subscriptions.open(command, self.outlet)
+            self.assertIsInstance(found, LiveSubscription)
+            self.successResultOf(found.start())
+            self.link.consumers[0].deliver(delivery("a", b"1"))
+            self.assertEqual(self.outlet.frames, [b"/topic/a a 1"])
+            self.outlet.heard.clear()
+            found.end()
+            self.link.consumers[0].deliver(delivery("a", b"2"))
+            self.assertEqual(self.outlet.frames, [])
+
+    def test_a_queue_that_is_asked_for_is_used_as_it_is_or_made_and_stays(self) -> None:
+        queue = Queue("mine", durable=True, exclusive=False, auto_delete=False)
+        for text, bindings in ((LIVE, [("amq.topic", "a")]), (QUEUE, [])):
+            command = self.command(text, queue=queue, prefetch=3)
+            self.assertFalse(self.subscriptions.is_plain(command, 1000))
+            for errors, passive in (([], [True]), ([MISSING], [True, False])):
+                del self.link.consumers[:]
+                self.link.consume_errors = list(errors)
+                found = self.subscriptions.open(command, self.outlet)
+                self.successResultOf(found.start())
+                self.assertEqual([each.asked.passive for each in self.link.consumers], passive)
+                consumer = self.link.consumers[-1]
+                self.assertEqual((consumer.asked.name, consumer.bindings), ("mine", bindings))
+                found.end()
+                self.assertEqual((consumer.cancelled, consumer.deleted), (True, False))
+
+    def test_one_without_a_name_is_the_brokers_to_name(self) -> None:
+        queue = Queue("", durable=True, exclusive=False, auto_delete=False)
+        found = self.open(LIVE, queue=queue)
+        self.successResultOf(found.start())
+        self.assertEqual([each.asked for each in self.link.consumers], [queue])
+        found.end()
+
+    def test_a_queue_for_answers_is_the_sessions_own(self) -> None:
+        queue = Queue("twbridge.reply.x", durable=True, exclusive=False, auto_delete=False)
+        found = self.open("/temp-queue/a", queue=queue)
+        self.assertFalse(
+            self.subscriptions.is_plain(self.command("/temp-queue/a", queue=queue), 1000)
+        )
+        self.successResultOf(found.start())
+        found.end()
+        self.assertTrue(self.link.consumers[0].deleted)
 
     def test_a_stream(self) -> None:
         found = self.open(STREAM, start=Start("first"), prefetch=7, overflow="latest")
