@@ -272,7 +272,8 @@ class Session:
         try:
             carry_out(self, command)
         except TwbridgeError as error:
-            self._refuse(commands.Refused(command.id, error, operation))
+            named = getattr(command, "destination", None)
+            self._refuse(commands.Refused(command.id, error, operation, named))
         else:
             self._nonsense = 0
 
@@ -328,7 +329,7 @@ class Session:
 
     def _not_subscribed(self, failure: Failure, identity: Id, destination: Destination) -> None:
         self._subscriptions.pop(destination, None)
-        self._answer_refused(failure, identity, "subscribe")
+        self._answer_refused(failure, identity, "subscribe", destination)
 
     def _unsubscribe(self, command: commands.Unsubscribe) -> None:
         subscription = self._subscriptions.pop(command.destination, None)
@@ -368,7 +369,7 @@ class Session:
             self._published,
             self._not_published,
             callbackArgs=(command.id,),
-            errbackArgs=(command.id,),
+            errbackArgs=(command.id, command.destination),
         )
         if self._pending >= services.limits.publishes:
             self._hold(_BY_ANSWERS)
@@ -400,17 +401,19 @@ class Session:
         self._answered()
         self.tell(commands.Published(identity))
 
-    def _not_published(self, failure: Failure, identity: Id) -> None:
+    def _not_published(self, failure: Failure, identity: Id, destination: Destination) -> None:
         self._answered()
-        self._answer_refused(failure, identity, "publish")
+        self._answer_refused(failure, identity, "publish", destination)
 
-    def _answer_refused(self, failure: Failure, identity: Id, operation: str) -> None:
+    def _answer_refused(
+        self, failure: Failure, identity: Id, operation: str, destination: Destination
+    ) -> None:
         error = failure.value
         if not isinstance(error, TwbridgeError):
             what = "{session!r} could not {operation}"
             _log.failure(what, failure, session=self, operation=operation)
             error = TwbridgeError()
-        self.tell(commands.Refused(identity, error, operation))
+        self.tell(commands.Refused(identity, error, operation, destination))
 
     # -- the socket
 
