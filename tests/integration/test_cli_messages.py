@@ -301,6 +301,24 @@ class SubscribeTests(CommandCase):
         publisher.process.send_signal(signal.SIGINT)
         self.assertEqual(await in_thread(publisher.end), (130, "", ""))
 
+    async def test_it_ends_when_nobody_reads_it_though_nothing_comes(self) -> None:
+        stream = await self.stream()
+        await self.fill(stream, range(2))
+        command = f"{TWBRIDGE} sub /stream/{stream} --from first | head -n 2"
+        done = await in_thread(
+            lambda: subprocess.run(
+                command,
+                shell=True,
+                env={"PATH": os.environ["PATH"], "TWBRIDGE_URL": self.bridge.url()},
+                capture_output=True,
+                text=True,
+                timeout=SECONDS,
+                check=False,
+            )
+        )
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(len(done.stdout.splitlines()), 2)
+
     async def test_it_ends_quietly_when_nobody_reads_it(self) -> None:
         stream = await self.stream()
         await self.fill(stream, range(5_000))
