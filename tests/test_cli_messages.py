@@ -78,6 +78,9 @@ class UsageTests(SynchronousTestCase):
         ):
             self.refused("pub", "/topic/a", *options)
 
+    def test_an_id_is_one_of_a_client(self) -> None:
+        self.assertIn("--client", self.refused("pub", "/topic/a", "x", "--id", "1"))
+
     def test_headers_and_properties(self) -> None:
         self.assertIn("NAME=VALUE", self.refused("pub", "/topic/a", "x", "--header", "h"))
         for wrong, word in (("h=1", "none of content_type"), ("priority=x", "whole number")):

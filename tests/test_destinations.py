@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from twbridge.destinations import Destination, parse
+from twbridge.destinations import UNSERVED, Destination, parse
 from twbridge.errors import BadDestination
 
 
@@ -45,6 +45,15 @@ class ParseTests(SynchronousTestCase):
             found = parse(text)
             self.assertEqual(found, Destination(kind, name, key))  # type: ignore[arg-type]
             self.assertEqual((found.exchange, found.routing_key), (exchange, routing_key))
+
+    def test_the_sentence_offers_what_there_is(self) -> None:
+        with self.assertRaises(BadDestination) as caught:
+            parse("/nowhere")
+        for kind in ("temp-queue", "reply-queue", "task"):
+            self.assertIn(kind, UNSERVED)
+            self.assertNotIn(kind, str(caught.exception))
+        for kind in ("exchange", "topic", "queue", "amq/queue", "stream"):
+            self.assertIn(f"/{kind}/<", str(caught.exception))
 
     def test_what_is_outside_the_grammar_is_refused_with_one_sentence(self) -> None:
         for text in (

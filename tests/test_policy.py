@@ -36,6 +36,10 @@ class PolicyTests(SynchronousTestCase):
         self.assertTrue(policy.empty)
         self.assertTrue(self.allowed(policy, "publish", "/queue/a", LOCAL))
         self.assertFalse(self.allowed(policy, "publish", "/queue/a", REMOTE))
+        with self.assertRaisesRegex(Forbidden, r"write \[\[allow\]\] rules\.$") as caught:
+            policy.check("publish", parse("/queue/a"), REMOTE)
+        # It fits into the reason of a close frame.
+        self.assertLess(len(str(caught.exception)), 124)
 
     def test_with_rules_loopback_is_like_any_other(self) -> None:
         policy = Policy([Allow("publish", "/queue/a")])

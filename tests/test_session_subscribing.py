@@ -102,7 +102,8 @@ class SubscribingTests(SessionCase):
     def test_a_missing_exchange_is_not_found(self) -> None:
         self.link.refused["x"] = ChannelClosed(404, "NOT_FOUND - no exchange 'x' in vhost 'v'")
         self.say(self.session, "subscribe", id="s", destination="/exchange/x/a")
-        self.assertNotIn("vhost", self.refused("not_found"))
+        sentence = "There is no such exchange or queue: /exchange/x/a"
+        self.assertEqual(self.refused("not_found"), sentence)
         del self.link.refused["x"]
         self.say(self.session, "subscribe", id="t", destination="/exchange/x/a")
         self.assertEqual(self.told()[0]["op"], "subscribed")

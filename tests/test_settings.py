@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from twbridge.daemon import layers
 from twbridge.daemon.doubts import warnings
-from twbridge.daemon.layers import from_flags, known_keys, variable
+from twbridge.daemon.layers import ALIASES, from_flags, known_keys, variable
 from twbridge.daemon.loading import Loaded, Mistakes, load
 from twbridge.destinations import parse
 from twbridge.errors import Forbidden
@@ -229,6 +229,14 @@ class MistakeTests(SettingsTestCase):
                 "the nearest one is websocket.ping_interval"
             ],
         )
+
+    def test_a_name_that_others_use_names_ours(self) -> None:
+        for name in ALIASES:
+            self.assertEqual(
+                self.mistakes(f"[websocket]\n{name} = true"),
+                [f"websocket.{name} (FILE) is not a setting; the nearest one is websocket.deflate"],
+            )
+            self.assertIn(ALIASES[name], known_keys())
 
     def test_an_unknown_variable_names_the_nearest_known_one(self) -> None:
         self.assertEqual(

@@ -206,11 +206,15 @@ class Published(Struct):
 
 
 class Refused(Struct):
-    """A command was not carried out. ``operation`` is empty where it could not be read."""
+    """A command was not carried out. ``operation`` is empty where it could not be read.
+
+    ``destination`` is what the command named.
+    """
 
     id: Id
     error: TwbridgeError
     operation: str = ""
+    destination: Destination | None = None
 
 
 class LinkChanged(Struct):

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from twbridge import commands
 from twbridge.commands import Command, Event, Id
+from twbridge.destinations import Destination
 from twbridge.dialects.interfaces import ICodec
 from twbridge.errors import BadDestination, BadFrame, TwbridgeError, UnknownOperation
 from twbridge.policy import Peer
@@ -118,7 +119,8 @@ class Orders(Holder, ABC):
         try:
             carry_out(self, command)
         except TwbridgeError as error:
-            self._refuse(commands.Refused(command.id, error, operation))
+            named = getattr(command, "destination", None)
+            self._refuse(commands.Refused(command.id, error, operation, named))
         else:
             self._nonsense = 0
 
@@ -197,15 +199,15 @@ class Orders(Holder, ABC):
             self._subscribed,
             self._not_subscribed,
             callbackArgs=(command,),
-            errbackArgs=(command.id,),
+            errbackArgs=(command.id, command.destination),
         )
 
     def _subscribed(self, _result: None, command: commands.Subscribe) -> None:
         self.tell(commands.Subscribed(command.id, command.destination, command.name))
         self._stood()
 
-    def _not_subscribed(self, failure: Failure, identity: Id) -> None:
-        self._answer_refused(failure, identity, "subscribe")
+    def _not_subscribed(self, failure: Failure, identity: Id, destination: Destination) -> None:
+        self._answer_refused(failure, identity, "subscribe", destination)
         self._stood()
 
     def _unsubscribe(self, command: commands.Unsubscribe) -> None:
@@ -237,7 +239,7 @@ class Orders(Holder, ABC):
             self._published,
             self._not_published,
             callbackArgs=(command.id,),
-            errbackArgs=(command.id,),
+            errbackArgs=(command.id, command.destination),
         )
         if self._pending >= services.limits.publishes:
             self._hold(_BY_ANSWERS)
@@ -259,19 +261,25 @@ class Orders(Holder, ABC):
         if self._leaving is not None:
             self._leave()
 
-    def _not_published(self, failure: Failure, identity: Id) -> None:
+    def _not_published(self, failure: Failure, identity: Id, destination: Destination) -> None:
         self._answered()
-        self._answer_refused(failure, identity, "publish")
+        self._answer_refused(failure, identity, "publish", destination)
         if self._leaving is not None:
             self._leave()
 
-    def _answer_refused(self, failure: Failure, identity: Id, operation: str) -> TwbridgeError:
+    def _answer_refused(
+        self,
+        failure: Failure,
+        identity: Id,
+        operation: str,
+        destination: Destination | None = None,
+    ) -> TwbridgeError:
         error = failure.value
         if not isinstance(error, TwbridgeError):
             what = "{session!r} could not {operation}"
             _log.failure(what, failure, session=self, operation=operation)
             error = TwbridgeError()
-        self.tell(commands.Refused(identity, error, operation))
+        self.tell(commands.Refused(identity, error, operation, destination))
         return error
 
     def _say(self, event: Event) -> None:

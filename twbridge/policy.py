@@ -103,10 +103,13 @@ class Policy:
         if operation == "publish" and _is_reply(destination):
             return  # whoever was given such a name was asked for an answer
         if destination.name.startswith(RESERVED) and destination.name not in self._reserved_ok:
-            raise Forbidden("Names that begin with twbridge. are reserved.")
+            raise Forbidden(f"Names that begin with twbridge. are reserved: {destination}")
         if not self._rules:
             if not peer.loopback:
-                raise Forbidden("No rule allows anything on this listener.")
+                raise Forbidden(
+                    "No rule allows anything here to clients that do not call it localhost, or "
+                    "come from elsewhere: write [[allow]] rules."
+                )
         elif not self._allowed(operation, destination):
             raise Forbidden(f"No rule allows this: {operation} {destination}")
 

@@ -15,7 +15,7 @@ from tests.fakes import delivery
 from twbridge import __version__, commands
 from twbridge.destinations import parse
 from twbridge.dialects.json import JsonDialect, answers, messages, requests, write_message
-from twbridge.errors import NotReady, Unroutable
+from twbridge.errors import ChannelClosed, Forbidden, NotReady, Unroutable
 from twbridge.starts import Start
 
 CHAT = parse("/topic/chat.#")
@@ -106,6 +106,15 @@ ANSWERS: tuple[tuple[commands.Event, bytes], ...] = (
         commands.Welcome("5f.1", "5f", 0.5, "alice"),
         b'{"op":"welcome","session":"5f.1","instance":"5f","server":"twbridge/%b",'
         b'"heartbeat":0.5,"user":"alice"}' % __version__.encode(),
+    ),
+    (
+        commands.Refused("s1", ChannelClosed(404, "secret"), "subscribe", LOG),
+        b'{"op":"error","id":"s1","code":"not_found",'
+        b'"message":"There is no such exchange or queue: /stream/log"}',
+    ),
+    (
+        commands.Refused("s1", Forbidden("No rule allows this: a"), "subscribe", LOG),
+        b'{"op":"error","id":"s1","code":"forbidden","message":"No rule allows this: a"}',
     ),
     (
         commands.Subscribed("s1", CHAT),

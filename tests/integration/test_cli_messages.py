@@ -192,11 +192,14 @@ class PublishTests(CommandCase):
             (("pub", f"/queue/{uuid.uuid4()}", "x"), "unroutable: No queue took the message."),
             (("pub", self.topic(), "x", "--mandatory"), "unroutable: No queue took the message."),
             (
-                ("pub", f"/exchange/{uuid.uuid4()}/k", "x"),
-                "not_found: There is no such exchange or queue.",
+                ("pub", "/exchange/nowhere/k", "x"),
+                "not_found: There is no such exchange or queue: /exchange/nowhere/k",
             ),
         ):
             self.assertEqual(await self.run_command(*arguments), (1, "", f"twbridge: {line}\n"))
+        said = await self.run_command("sub", self.topic(), "/stream/nope")
+        self.assertEqual((said.code, said.out), (1, ""))
+        self.assertTrue(said.err.endswith(": /stream/nope\n"), said.err)
         said = await self.run_command("pub", self.topic(), "x", "--no-mandatory")
         self.assertEqual(said, (0, "", ""))
 
@@ -272,7 +275,7 @@ class SubscribeTests(CommandCase):
     async def test_a_refusal_is_one_line_with_its_code_and_exit_code_1(self) -> None:
         said = await self.run_command("sub", f"/amq/queue/{uuid.uuid4()}")
         self.assertEqual((said.code, said.out), (1, ""))
-        self.assertRegex(said.err, r"^twbridge: not_found: .*\.\n$")
+        self.assertRegex(said.err, r"^twbridge: not_found: .*: /amq/queue/\S+\n$")
         said = await self.run_command("sub", "/topic/a", "--overflow", "block")
         self.assertRegex(said.err, r"^twbridge: bad_frame: .*\.\n$")
         said = await self.run_command("sub", "/topic/a", url=self.bridge.url("/nowhere"))
@@ -297,6 +300,24 @@ class SubscribeTests(CommandCase):
         await pause(1.0)
         publisher.process.send_signal(signal.SIGINT)
         self.assertEqual(await in_thread(publisher.end), (130, "", ""))
+
+    async def test_it_ends_when_nobody_reads_it_though_nothing_comes(self) -> None:
+        stream = await self.stream()
+        await self.fill(stream, range(2))
+        command = f"{TWBRIDGE} sub /stream/{stream} --from first | head -n 2"
+        done = await in_thread(
+            lambda: subprocess.run(
+                command,
+                shell=True,
+                env={"PATH": os.environ["PATH"], "TWBRIDGE_URL": self.bridge.url()},
+                capture_output=True,
+                text=True,
+                timeout=SECONDS,
+                check=False,
+            )
+        )
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(len(done.stdout.splitlines()), 2)
 
     async def test_it_ends_quietly_when_nobody_reads_it(self) -> None:
         stream = await self.stream()

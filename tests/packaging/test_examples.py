@@ -11,7 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.bare_socket import BareSocket
 from tests.integration.bridge import Bridge
-from twbridge.daemon.loading import load, warnings
+from twbridge.daemon.doubts import warnings
+from twbridge.daemon.loading import load
 
 ROOT = Path(__file__).parent.parent.parent
 CHAT = ROOT / "examples" / "chat.toml"

@@ -120,6 +120,7 @@ class AnswerTests(PublishCase):
         for body in (b"", b"{", b"[]", b'"x"', b"destination=/topic/a"):
             found = self.answer(self.send(request("POST", "/api/publish", TYPE, body=body)))
             self.assertEqual((found.status, found.json["code"]), (400, "bad_frame"), body)
+            self.assertEqual(found.json["message"], "The body is not a JSON object in UTF-8.", body)
             self.sockets[-1].lose(ConnectionDone())
 
     def test_what_is_too_large_is_413(self) -> None:

@@ -131,6 +131,10 @@ class PageTests(SiteTestCase):
             self.assertEqual(answer.status, 404, path)
             self.assertEqual(answer.headers["content-type"], "text/plain; charset=utf-8")
 
+    def test_what_is_not_there_is_404_for_every_method(self) -> None:
+        for path in ("/api/publish/", "/nothing", "/healthz/more"):
+            self.assertEqual(self.ask(path, "POST").status, 404, path)
+
     def test_pages_are_only_read(self) -> None:
         for method in ("POST", "PUT", "DELETE", "OPTIONS"):
             answer = self.ask("/", method)

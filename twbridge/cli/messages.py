@@ -213,6 +213,8 @@ def pub(destination: str, **options: Any) -> None:
         raise click.UsageError("BODY, --file and --lines exclude each other.")
     if lines and options["identity"] is not None:
         raise click.UsageError("--lines publishes many messages, --id names one.")
+    if options["identity"] is not None and options["client"] is None:
+        raise click.UsageError("--id is one of a client: --client must say which.")
     if as_json:
         options["properties"] = {"content_type": "application/json"} | options["properties"]
     from twbridge.cli import publishing

@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import re
+import select
 import sys
 from datetime import datetime
 from typing import Any, Final
@@ -13,6 +14,7 @@ from typing import Any, Final
 import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.task import LoopingCall
 
 from twbridge.cli.talk import AWAY, REFUSED, End, Talk, say
 from twbridge.client import Client, Gap, Message
@@ -22,6 +24,8 @@ __all__ = ["Subscribing", "readable"]
 
 #: Seconds in which the first connection must be there.
 CONNECT_SECONDS: Final = 10.0
+#: Seconds after which it is noticed that nobody reads the output.
+UNREAD_SECONDS: Final = 0.5
 #: What a terminal would obey, and what would make two lines of one.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -64,9 +68,15 @@ class Subscribing(Talk):
         deadline = reactor.callLater(patience, lambda: self.end(self.no_connection(patience)))
         beginning = Deferred.fromCoroutine(self._begin(client, deadline))
         beginning.addErrback(self.failed)
+        watch = LoopingCall(self._end_unread)
+        watch.clock = reactor
+        watching = watch.start(UNREAD_SECONDS)
+        watching.addErrback(self.failed)
         try:
             await self.done
         finally:
+            if watch.running:
+                watch.stop()
             for call in (deadline, self._quiet):
                 if call is not None and call.active():
                     call.cancel()
@@ -103,6 +113,13 @@ class Subscribing(Talk):
             on_dropped=lambda number: say(f"{destination}: {number} messages were dropped."),
             on_ended=lambda error: self.end(error) if error is not None else None,
         )
+
+    def _end_unread(self) -> None:
+        """It is done when nobody reads the output any more, even if there is nothing to print."""
+        output = select.poll()
+        output.register(sys.stdout.fileno(), 0)
+        if any(events & (select.POLLERR | select.POLLHUP) for _, events in output.poll(0)):
+            self.end()
 
     def _wait(self) -> None:
         """The time without a message begins again."""

@@ -52,6 +52,12 @@ FLAGS: Mapping[str, tuple[Key, str]] = {
     "log-level": (("log", "level"), "debug, info, warn, error or critical."),
 }
 """The flags of ``twistd twbridge`` and of ``twbridge config``, each with its key and its help."""
+ALIASES: Mapping[str, Key] = {
+    "compress": ("websocket", "deflate"),
+    "compression": ("websocket", "deflate"),
+    "permessage_deflate": ("websocket", "deflate"),
+}
+"""Names that others give to what is a key here."""
 CONFIG_HELP = "TOML file with settings; flags and the environment come before it."
 BROKER: tuple[Key, ...] = (("amqp", "url"), ("amqp", "url_file"), ("embedded", "enabled"))
 """The keys of one decision: see ``loading.py``."""
@@ -235,7 +241,7 @@ def nearest_key(section: str, name: str) -> Key | None:
     The names are compared without their section: what all of them share makes nothing near.
     """
     known = known_keys()
-    near = next((key for key in known if key[1] == name), None)
+    near = next((key for key in known if key[1] == name), ALIASES.get(name))
     for keys in ([key for key in known if key[0] == section], known):
         if near is None:
             alike = nearest(name, (key[1] for key in keys))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from twisted.logger import Logger
+
 from twbridge.dialects.interfaces import Close, Encoder, ICodec, IDialect, Route
 from twbridge.dialects.json import JsonDialect
 from twbridge.dialects.raw import RawDialect
@@ -17,6 +19,9 @@ from twbridge.errors import SettingsError
 __all__ = ["Close", "Encoder", "ICodec", "IDialect", "Route", "all_dialects"]
 
 
+_log = Logger()
+
+
 def all_dialects(
     plugins: Iterable[IDialect] = (),
     *,
@@ -24,7 +29,7 @@ def all_dialects(
     body: int = 1 << 20,
     prefetch: int = 1000,
 ) -> list[IDialect]:
-    """The built-in dialects and those of plugins. New objects with each call.
+    """The built-in dialects and those of plugins, which are logged. New objects with each call.
 
     Args:
         plugins: languages of other distributions.
@@ -38,9 +43,12 @@ def all_dialects(
     found: list[IDialect] = []
     limits = StompLimits(FrameLimits(body=body), prefetch=prefetch)
     stomp = stomp_dialects(vhost=vhost, limits=limits)
-    for dialect in (RawDialect(), JsonDialect(), *stomp, *plugins):
+    own = (RawDialect(), JsonDialect(), *stomp)
+    for dialect in (*own, *plugins):
         if any(dialect.subprotocol == other.subprotocol for other in found):
             name = dialect.subprotocol or "no subprotocol"
             raise SettingsError(f"two dialects are spoken with {name}")
         found.append(dialect)
+        if dialect not in own:
+            _log.info("Dialect {name} is spoken", name=dialect.subprotocol)
     return found

@@ -61,7 +61,7 @@ class _Leaf(resource.Resource):
 
     def _answer_to(self, request: IRequest) -> bytes:
         if request.postpath:
-            return _Line(404, "There is nothing here.").get(request)
+            return _Nothing().get(request)
         if request.method not in self.methods:
             request.setHeader(b"allow", b", ".join(self.methods))
             return _Line(405, "This can only be read.").get(request)
@@ -87,6 +87,16 @@ class _Line(_Leaf):
         for name, value in self._headers:
             request.setHeader(name, value)
         return self._body
+
+
+class _Nothing(_Line):
+    """What is not there, for whatever method."""
+
+    def __init__(self) -> None:
+        super().__init__(404, "There is nothing here.")
+
+    def _answer_to(self, request: IRequest) -> bytes:
+        return self.get(request)
 
 
 class _Live(_Leaf):
@@ -124,12 +134,12 @@ class _Folder(resource.Resource):
             self.putChild(name.encode(), child)
 
     def getChild(self, path: bytes, request: IRequest) -> resource.Resource:
-        leaf = _Line(404, "There is nothing here.")
+        leaf = _Nothing()
         request.postpath = []
         return leaf
 
     def render(self, request: IRequest) -> bytes:
-        return _Line(404, "There is nothing here.").get(request)
+        return _Nothing().get(request)
 
 
 class _Request(server.Request):

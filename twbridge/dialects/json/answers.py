@@ -14,6 +14,7 @@ from msgspec import Struct, field
 
 from twbridge import __version__, commands
 from twbridge.commands import Event, Id
+from twbridge.errors import ChannelClosed
 
 __all__ = ["write"]
 
@@ -136,7 +137,11 @@ def _unsubscribed(event: commands.Unsubscribed) -> Unsubscribed:
 
 
 def _refused(event: commands.Refused) -> Error:
-    return Error(id=event.id, code=event.error.code, message=event.error.public)
+    sentence = event.error.public
+    # What the broker says no to; the refusals of the bridge say themselves what they are about.
+    if isinstance(event.error, ChannelClosed) and event.destination is not None:
+        sentence = f"{sentence.removesuffix('.')}: {event.destination}"
+    return Error(id=event.id, code=event.error.code, message=sentence)
 
 
 def _gap(event: commands.Gap) -> Gap:

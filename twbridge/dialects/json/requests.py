@@ -201,30 +201,30 @@ def read_publish(payload: bytes) -> commands.Publish | commands.Invalid:
     Raises:
         BadFrame: it isn't even a JSON object.
     """
-    command = _read(_read_publish, payload)
+    command = _read(_read_publish, payload, "body")
     assert isinstance(command, commands.Publish | commands.Invalid)
     return command
 
 
-def _read(decode: Callable[[bytes], _Request], payload: bytes) -> Command:
+def _read(decode: Callable[[bytes], _Request], payload: bytes, what: str = "frame") -> Command:
     try:
         if not payload.isascii():
             payload.decode()
         request = decode(payload)
     except _UNREADABLE as error:
-        return _invalid(payload, error)
+        return _invalid(payload, error, what)
     try:
         return request.command()
     except TwbridgeError as error:
         return commands.Invalid(request.id, error)
 
 
-def _invalid(payload: bytes, error: Exception) -> commands.Invalid:
-    """What to say of a frame that could not be read."""
+def _invalid(payload: bytes, error: Exception, what: str) -> commands.Invalid:
+    """What to say of a frame (or a body) that could not be read."""
     try:
         probe = _read_probe(payload)
     except _UNREADABLE:
-        raise BadFrame("The frame is not a JSON object in UTF-8.") from None
+        raise BadFrame(f"The {what} is not a JSON object in UTF-8.") from None
     try:
         identity: commands.Id = msgspec.convert(probe.id, _Id)
     except msgspec.ValidationError:
@@ -232,5 +232,5 @@ def _invalid(payload: bytes, error: Exception) -> commands.Invalid:
     if isinstance(probe.op, str) and probe.op not in _OPERATIONS:
         return commands.Invalid(identity, UnknownOperation(f"There is no op {probe.op[:40]!r}."))
     if isinstance(error, UnicodeDecodeError):
-        return commands.Invalid(identity, BadFrame("The frame is not UTF-8."))
-    return commands.Invalid(identity, BadFrame(f"The frame can't be read: {error}."))
+        return commands.Invalid(identity, BadFrame(f"The {what} is not UTF-8."))
+    return commands.Invalid(identity, BadFrame(f"The {what} can't be read: {error}."))
