@@ -60,9 +60,11 @@ class RefusalTests(DaemonTestCase):
         lines = self.refused(
             "--amqp-url", "http://user:sekret@host", toml="[limits]\nframe = 0\nfoo = 1"
         )
-        self.assertEqual(len(lines), 2)
+        self.assertEqual(len(lines), 3)
         self.assertRegex(lines[0], r"^limits.frame \(.*\) must be greater than 0, not 0$")
         self.assertRegex(lines[1], r"^limits.foo .* is not a setting$")
+        self.assertRegex(lines[2], r"^amqp.url \(--amqp-url\): ")
+        self.assertNotIn("sekret", lines[2])
 
     def test_a_wrong_url_is_one_line_without_the_password(self) -> None:
         for url in ("http://user:sekret@host", "user:sekret@host", "amqp://u:sekret@h:port"):
