@@ -90,7 +90,7 @@ class CheckTests(CommandTestCase):
         self.assertTrue(line.startswith("Raw clients and the chat page can't use the route /ws: "))
 
     def test_rules_that_match_nothing_are_lines(self) -> None:
-        for kind in ("temp-queue", "reply-queue", "task"):
+        for kind in ("temp-queue", "task"):
             (line,) = self.warned(_rules("subscribe", f"/{kind}/a"))
             text = f"allow[0].destination: subscribe /{kind}/a is refused whatever the rules say"
             self.assertEqual(line, text)

@@ -49,7 +49,7 @@ class ParseTests(SynchronousTestCase):
     def test_the_sentence_offers_what_there_is(self) -> None:
         with self.assertRaises(BadDestination) as caught:
             parse("/nowhere")
-        for kind in ("temp-queue", "reply-queue", "task"):
+        for kind in ("temp-queue", "task"):
             self.assertIn(kind, UNSERVED)
             self.assertNotIn(kind, str(caught.exception))
         for kind in ("exchange", "topic", "queue", "amq/queue", "stream"):

@@ -195,7 +195,10 @@ class LeavingTests(SessionCase):
         self.assertIsNone(self.transport.closed)
         error = Nacked()
         second.answer.errback(error)
-        self.assertEqual(self.codec.told(), [Refused("q", error, "publish"), Disconnected("d")])
+        self.assertEqual(
+            self.codec.told(),
+            [Refused("q", error, "publish", parse("/topic/a")), Disconnected("d")],
+        )
         self.assertEqual(self.transport.closed, (1000, ""))
 
     def test_meanwhile_its_messages_still_come(self) -> None:

@@ -227,7 +227,10 @@ class ReplyTests(SessionCase):
         self.link.held = True
         self.ask(self.session, self.request("p"), self.request("q"))
         self.link.consuming[0].errback(REFUSED)
-        self.assertEqual(self.codec.told(), [Refused(each, REFUSED, "publish") for each in "pq"])
+        self.assertEqual(
+            self.codec.told(),
+            [Refused(each, REFUSED, "publish", parse("/topic/a")) for each in "pq"],
+        )
         self.ask(self.session, self.request("r"))
         self.link.release()
         self.assertEqual((len(self.link.consumers), len(self.link.published)), (2, 1))

@@ -83,7 +83,9 @@ class OrderTests(SessionCase):
     def test_one_that_is_refused_is_waited_for_no_more(self) -> None:
         self.ask(self.session, Subscribe(1, JOBS), publish("p"))
         self.link.consuming[0].errback(REFUSED)
-        self.assertEqual(self.codec.told(), [Refused(1, REFUSED, "subscribe")])
+        self.assertEqual(
+            self.codec.told(), [Refused(1, REFUSED, "subscribe", parse("/queue/jobs"))]
+        )
         self.assertEqual((self.published, self.transport.reading), (1, True))
 
     def test_nor_one_that_is_refused_at_once_or_stands_at_once(self) -> None:
@@ -147,7 +149,7 @@ class OrderTests(SessionCase):
     def test_and_behind_one_that_can_not_be_made(self) -> None:
         self.ask(self.session, request("p"), publish("q"))
         self.link.consuming[0].errback(REFUSED)
-        self.assertEqual(self.codec.told(), [Refused("p", REFUSED, "publish")])
+        self.assertEqual(self.codec.told(), [Refused("p", REFUSED, "publish", parse("/topic/a"))])
         self.assertEqual((self.published, self.transport.reading), (1, True))
 
     def test_what_waits_goes_with_the_session(self) -> None:
