@@ -149,7 +149,13 @@ class QueueTests(SynchronousTestCase):
         self.assertTrue(self.allowed(rules, "", routing_key="no exchange"))
 
     def test_those_that_keep_their_keys_take_a_rule_for_every_key(self) -> None:
-        for pattern, allowed in (("#", True), ("#.#", True), ("*.*", False), ("a.#", False)):
+        for pattern, allowed in (
+            ("#", True),
+            ("#.#", True),
+            ("*", False),
+            ("*.*", False),
+            ("a.#", False),
+        ):
             rules = [("publish", f"/exchange/dlx/{pattern}")]
             self.assertIs(self.allowed(rules, "", exchange="dlx"), allowed, pattern)
         self.assertFalse(self.allowed([("publish", "/queue/*")], "", exchange=""))

@@ -110,6 +110,9 @@ class BridgeFactory(WebSocketServerFactory):
             trustXForwardedFor=0,
         )
         shared = DEFAULTS | {name: getattr(self, name) for name in BridgeProtocol.CONFIG_ATTRS}
+        # All are there: Autobahn would look at each, and pretty-print them for a log that is
+        # silent, which is half of what a connection costs.
+        shared["CONFIG_ATTRS"] = ()
         shared["factory"] = self
         shared["perMessageCompressionAccept"] = staticmethod(self._accept_compression)
         self._kind: type[BridgeProtocol] = type("BridgeProtocol", (BridgeProtocol,), shared)
