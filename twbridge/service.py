@@ -8,6 +8,7 @@ exit code 0.
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import resource
 import signal
@@ -176,6 +177,7 @@ class BridgeService(Service):
         """Connects to the broker and runs."""
         super().startService()  # type: ignore[no-untyped-call]
         self._reactor.callWhenRunning(_stop_on_signals, self._reactor)
+        self._reactor.callWhenRunning(_spare_the_collector)
         if self._opening is not None:
             self._opening.addCallbacks(self._start, self._fail)
 
@@ -248,6 +250,16 @@ def _stop_on_signals(reactor: Any) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: reactor.callFromThread(stop))
+
+
+def _spare_the_collector() -> None:
+    """Look for cycles less often: messages make none, but each counts as an allocation.
+
+    It was a quarter of the processor's time under load.
+    """
+    gc.collect()
+    gc.freeze()  # what is there now stays
+    gc.set_threshold(20_000, 20, 50)
 
 
 def _affordable_connections(wanted: int) -> int:
