@@ -113,12 +113,9 @@ def publish(command: Publish, peer: Peer, services: Services, resends: bool) -> 
     Raises:
         ClientError, EncodeError: it is not to be published.
     """
-    destination = command.destination
-    client, identity = peer.client, command.id
-    once = resends and client is not None and identity is not None
-    if once:
-        assert client is not None
-        assert identity is not None
+    destination, client = command.destination, peer.client
+    identity = command.id if resends else None
+    if client is not None and identity is not None:
         command.properties.setdefault("message_id", message_id(client, identity))
     mandatory = screen(command, services.limits.message, services.limits.headers)
     services.policy.check("publish", destination, peer)
@@ -133,12 +130,10 @@ def publish(command: Publish, peer: Peer, services: Services, resends: bool) -> 
     if command.declare is not None:
         services.policy.check_dead_letters(command.declare, peer)
         send = partial(_declared, services.declarer, command.declare, send)
-    if once:
-        assert client is not None
-        assert identity is not None
-        content = (destination.exchange, destination.routing_key, command.body)
-        return services.resends.publish(peer.user, client, identity, content, send)
-    return send()
+    if client is None or identity is None:
+        return send()
+    content = (destination.exchange, destination.routing_key, command.body)
+    return services.resends.publish(peer.user, client, identity, content, send)
 
 
 def _declared(

@@ -61,12 +61,11 @@ def candidates(destination: Destination) -> Iterator[Queue]:
     A queue that exists is used as it is, whatever its arguments. ``/queue`` makes it durable where
     there is none; between the two attempts somebody else may have made another.
     """
-    yield Queue(destination.name, passive=True, durable=True, exclusive=False, auto_delete=False)
+    queue = Queue(destination.name, durable=True, exclusive=False, auto_delete=False)
     if destination.kind == "queue":
-        yield Queue(destination.name, durable=True, exclusive=False, auto_delete=False)
-        yield Queue(
-            destination.name, passive=True, durable=True, exclusive=False, auto_delete=False
-        )
+        yield from as_asked(queue)
+    else:
+        yield replace(queue, passive=True)
 
 
 def as_asked(queue: Queue) -> Iterator[Queue]:
@@ -280,7 +279,7 @@ class QueueSubscription:
         declared = self._binding is not None or self.destination.kind == "queue"
         return declared and not isinstance(error, QueueDeleted)
 
-    def _end_with(self, error: TwbridgeError | BaseException | None) -> None:
+    def _end_with(self, error: BaseException | None) -> None:
         """It has ended by itself."""
         self._over = True
         self._forget()
