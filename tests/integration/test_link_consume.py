@@ -182,11 +182,13 @@ class AckTests(BrokerCase):
         proxy.reset()
         await self.until(lambda: len(got) == 2)
         self.assertTrue(got[1].redelivered)
+        await self.state(link, "ready")
+        lost: list[object] = []
+        link.on_unavailable(lambda *reason: lost.append(reason))
         self.assertFalse(consumer.ack(got[0].delivery_tag))
-        await pause(0.1)
-        self.assertEqual(link.state, "ready")
         self.assertTrue(consumer.ack(got[1].delivery_tag))
         await consumer.cancel()
+        self.assertEqual(lost, [], "the broker was not told of a tag that it never gave")
         self.assertEqual(await self.drain(queue), [])
 
 
