@@ -11,6 +11,7 @@ from tests.link.embedded import Network
 from twbridge.amqp import Exchange, Link, LinkOptions, Queue, parse
 from twbridge.errors import (
     ChannelClosed,
+    NotReady,
     Unroutable,
 )
 
@@ -136,3 +137,24 @@ class EmbeddedTests(SynchronousTestCase):
         self.result(self.link.consume(Queue("q", exclusive=False, durable=True), lambda _: None))
         again = self.link.consume(Queue("q", exclusive=False), lambda _: None)
         self.assertEqual(self.error(again, ChannelClosed).code, "conflict")
+
+    def test_a_queue_says_how_many_wait_and_consume(self) -> None:
+        self.result(self.link.declare(Queue("q", durable=True, exclusive=False, auto_delete=False)))
+        self.assertEqual(self.result(self.link.count("q")), (0, 0))
+        for _ in range(3):
+            self.result(self.link.publish("", "q", b"x"))
+        self.assertEqual(self.result(self.link.count("q")), (3, 0))
+        self.result(self.link.consume(Queue("q", passive=True), lambda _: None, prefetch=1))
+        self.assertEqual(self.result(self.link.count("q")), (2, 1))
+
+    def test_counting_a_queue_that_is_not_there_is_a_404_and_harms_no_other(self) -> None:
+        self.result(self.link.declare(Queue("q", durable=True, exclusive=False, auto_delete=False)))
+        missing, there = self.link.count("nope"), self.link.count("q")
+        self.assertEqual(self.error(missing, ChannelClosed).reply_code, 404)
+        self.assertEqual(self.result(there), (0, 0))
+
+    def test_counting_while_the_link_is_down_fails_at_once(self) -> None:
+        self.network.broker.close_connections("maintenance")
+        self.network.pump()
+        error = self.error(self.link.count("q"), NotReady)
+        self.assertIn("the link is not up: ", str(error))

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import Deferred, DeferredList, fail, succeed
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -31,7 +31,7 @@ from twisted.python.failure import Failure
 from twbridge.errors import ConnectionClosed, NotReady, ProtocolClosed
 from twbridge.link.connection import Connection
 from twbridge.link.consumer import Consumer
-from twbridge.link.declared import Declared
+from twbridge.link.declared import Declared, count
 from twbridge.link.endpoints import check, endpoint
 from twbridge.link.line import Line, Retry
 from twbridge.link.publisher import Publisher
@@ -329,6 +329,17 @@ class Link:
             self._declared[known.key] = known
             _log.warn("As it exists, {what} is used: {error}", what=declared, error=error)
         return known is not None
+
+    def count(self, queue: str) -> Deferred[tuple[int, int]]:
+        """How many messages wait in a queue, and how many consumers it has.
+
+        Fails with ChannelClosed (404: there is none), ConnectionClosed (lost meanwhile), or
+        NotReady while the link is down.
+        """
+        side = self._sides.get(self._publishing)
+        if side is None:
+            return fail(NotReady(f"the link is not up: {self.state_description}"))
+        return count(side, queue)
 
     def consume(
         self,

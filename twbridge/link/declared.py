@@ -46,6 +46,16 @@ class Declared:
         return None
 
 
+def count(side: SideChannel, queue: str) -> Deferred[tuple[int, int]]:
+    """How many messages wait in a queue, and how many consumers it has.
+
+    Fails with ChannelClosed (404: there is none; 405: another connection's own) or
+    ConnectionClosed.
+    """
+    asked = side.ask(lambda channel: channel.queue_declare(queue=queue, passive=True))
+    return asked.addCallback(lambda answer: (answer.message_count, answer.consumer_count))
+
+
 def _first_failure(results: list[tuple[bool, Any]]) -> None:
     for done, result in results:
         if not done:
