@@ -7,7 +7,7 @@ import struct
 import weakref
 from typing import cast
 
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 
 from tests.fake_sockets import Closed, client_frame, close_of, upgrade
@@ -46,13 +46,22 @@ class CloseTests(WebSocketTestCase):
         self.assertTrue(socket.lost)
         self.assertEqual(self.session.events, ["opened", "lost"])
 
+    def test_a_close_of_ours_that_was_answered_ends_without_a_reset(self) -> None:
+        socket = self.open()
+        self.session.socket.close(1001, "")
+        socket.deliver(client_frame(CLOSE, struct.pack("!H", 1001)))
+        self.clock.advance(0)
+        assert socket.lost
+        self.assertIs(socket.lost.type, ConnectionDone)
+
     def test_a_peer_that_does_not_answer_is_dropped(self) -> None:
         socket = self.open()
         self.session.socket.close(1001, "")
         self.clock.pump([1, 1])
         self.assertIsNone(socket.lost)
         self.clock.pump([1, 1, 0])
-        self.assertTrue(socket.lost)
+        assert socket.lost
+        self.assertIs(socket.lost.type, ConnectionAborted)
 
     def test_a_peer_that_does_not_take_our_answer_is_dropped(self) -> None:
         socket = self.open()

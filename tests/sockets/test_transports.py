@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString, connectProtocol, serverFromString
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.trial import util
@@ -39,6 +40,7 @@ class Client(Protocol):
     def __init__(self) -> None:
         self.data = b""
         self.closed: Deferred[bytes] = Deferred()
+        self.reason: Failure | None = None
         self._waiting: tuple[bytes, Deferred[None]] | None = None
 
     def dataReceived(self, data: bytes) -> None:
@@ -54,6 +56,7 @@ class Client(Protocol):
             await deferred
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.reason = reason
         self.closed.callback(self.data)
 
 
@@ -118,6 +121,8 @@ class TransportTests(TestCase):
         await client.until(b"\x88\x05\x03\xe9bye")
         client.transport.write(client_frame(CLOSE, b"\x03\xe9"))
         await client.closed
+        assert client.reason
+        self.assertIs(client.reason.type, ConnectionDone, "a reset is no clean close to a browser")
         await closing
         self.assertEqual(self.sessions[-1].events, ["opened", "lost"])
 

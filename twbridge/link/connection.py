@@ -24,6 +24,7 @@ from zope.interface import implementer
 
 from twbridge import wire
 from twbridge.codec.tables import encode_table
+from twbridge.direct import write_soon
 from twbridge.errors import ConnectionClosed, FrameError, ProtocolClosed
 from twbridge.link.channel import Channel, ignore
 from twbridge.link.delegate import Delegate
@@ -211,9 +212,9 @@ class Connection(AMQClient):
     # -- bytes ------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
-        """Write whole frames."""
+        """Write whole frames, at the end of the turn or before: the broker can begin on them."""
         self._sent = True
-        self.transport.write(data)
+        write_soon(self.transport, data)
 
     def dataReceived(self, data: bytes) -> None:
         if self.lost is not None:

@@ -16,11 +16,11 @@ from zope.interface import implementer
 
 from twbridge.deflate import deflating, once
 from twbridge.dialects.interfaces import Encoder
+from twbridge.direct import direct, write_soon
 from twbridge.flow import Outbox
 from twbridge.frames import data_frame, pong_frame
 from twbridge.sockets.beats import TOLERANCE, Beats
 from twbridge.sockets.census import Lease
-from twbridge.sockets.direct import direct
 from twbridge.sockets.heads import Refusal
 from twbridge.sockets.inbound import next_message
 from twbridge.sockets.lean import Hush, slim, take_message
@@ -198,8 +198,8 @@ class BridgeProtocol(WebSocketServerProtocol):
         if outbox is None or outbox.paused:
             self.send_frame(data_frame(payload, binary))
         else:
-            # Answers come many in a turn: they leave together at its end.
-            self.transport.write(data_frame(payload, binary))
+            # Answers come many in a turn.
+            write_soon(self.transport, data_frame(payload, binary))
 
     @property
     def writable(self) -> bool:
@@ -338,7 +338,12 @@ class BridgeProtocol(WebSocketServerProtocol):
                 self.resume_reading()
 
     def dropConnection(self, abort: bool = False) -> None:
-        """As Autobahn's, but a peer that does not take the rest is dropped at the deadline."""
+        """As Autobahn's, but a peer that does not take the rest is dropped at the deadline.
+
+        And a connection whose close was answered is not reset: that is no clean close to a browser
+        (RFC 6455 section 7.1.1).
+        """
+        abort = abort and not self.wasClean
         super().dropConnection(abort=abort)
         if not abort and self.transport is not None:
             self.factory.keepalive.closing(self)

@@ -28,11 +28,11 @@ from zope.interface import implementer
 
 from twbridge.dialects.interfaces import Encoder
 from twbridge.dialects.sse import HEARTBEAT, EventCodec, read_subscribe
+from twbridge.direct import direct
 from twbridge.errors import ClientError, Forbidden, TwbridgeError
 from twbridge.flow import Outbox
 from twbridge.sockets.admission import Admission
 from twbridge.sockets.census import Lease
-from twbridge.sockets.direct import direct
 from twbridge.sockets.heads import Head
 from twbridge.sockets.keepalive import Keepalive
 from twbridge.sockets.origins import Client
