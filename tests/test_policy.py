@@ -53,6 +53,19 @@ class PolicyTests(SynchronousTestCase):
         self.assertFalse(self.allowed(policy, "publish", "/topic/a"))
         self.assertFalse(self.allowed(policy, "call", "/task/a"))
 
+    def test_calls_take_a_rule_of_their_own(self) -> None:
+        self.assertTrue(self.allowed(Policy([]), "call", "/task/add", LOCAL))
+        self.assertFalse(self.allowed(Policy([]), "call", "/task/add", REMOTE))
+        policy = Policy([Allow("call", "/task/math.*")])
+        self.assertTrue(self.allowed(policy, "call", "/task/math.add"))
+        self.assertFalse(self.allowed(policy, "call", "/task/add"))
+        self.assertFalse(self.allowed(policy, "call", "/task/twbridge.x"))
+
+    def test_a_rule_for_calls_names_a_task_and_no_other_does(self) -> None:
+        for operation, destination in (("call", "/queue/add"), ("publish", "/task/add")):
+            with self.assertRaisesRegex(SettingsError, r"^allow\[0\]: call goes with /task/<name>"):
+                Policy([Allow(operation, destination)])
+
     def test_a_subscription_must_not_reach_past_its_rule(self) -> None:
         policy = Policy([Allow("subscribe", "/topic/chat.#")])
         for destination in ("/topic/chat.#", "/topic/chat", "/topic/chat.*.a"):

@@ -19,6 +19,8 @@ __all__ = [
     "Ack",
     "AckMode",
     "Acknowledged",
+    "Call",
+    "Cancel",
     "Command",
     "Connect",
     "Connected",
@@ -35,9 +37,11 @@ __all__ = [
     "Overflow",
     "Ping",
     "Pong",
+    "Progress",
     "Publish",
     "Published",
     "Refused",
+    "Result",
     "Subscribe",
     "Subscribed",
     "Unsubscribe",
@@ -133,6 +137,28 @@ class Nack(Struct):
     name: str | None = None
 
 
+class Call(Struct):
+    """Call the task that ``destination`` names; answered with a :class:`Result`, after any number
+    of :class:`Progress`.
+
+    Its ``id`` is that of no other call of this client under way. ``timeout`` in seconds; None:
+    the bridge's. ``headers`` reach the task.
+    """
+
+    id: Id
+    destination: Destination
+    body: bytes
+    content_type: str
+    timeout: float | None = None
+    headers: dict[str, Any] | None = None
+
+
+class Cancel(Struct):
+    """End the call with this id: it is refused with ``cancelled``, and its worker is told."""
+
+    id: Id
+
+
 class Connect(Struct):
     """Log in; answered with :class:`Connected`, or refused."""
 
@@ -162,7 +188,17 @@ class Invalid(Struct):
 
 
 Command: TypeAlias = (
-    Subscribe | Unsubscribe | Publish | Ack | Nack | Connect | Disconnect | Ping | Invalid
+    Subscribe
+    | Unsubscribe
+    | Publish
+    | Ack
+    | Nack
+    | Call
+    | Cancel
+    | Connect
+    | Disconnect
+    | Ping
+    | Invalid
 )
 
 
@@ -251,6 +287,23 @@ class Acknowledged(Struct):
     id: Id
 
 
+class Progress(Struct):
+    """A word of the task on its way to the result of the call with this id."""
+
+    id: Id
+    body: bytes
+    content_type: str
+
+
+class Result(Struct):
+    """The task's answer to the call with this id; ``headers`` are those that it set."""
+
+    id: Id
+    body: bytes
+    content_type: str
+    headers: dict[str, Any] | None = None
+
+
 class Connected(Struct):
     """The client is who it says."""
 
@@ -286,6 +339,8 @@ Event: TypeAlias = (
     | Gap
     | Dropped
     | Acknowledged
+    | Progress
+    | Result
     | Connected
     | Disconnected
     | Drain

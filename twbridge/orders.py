@@ -11,21 +11,33 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from enum import IntEnum, auto
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred, execute
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twbridge import commands
+from twbridge.calls import call
 from twbridge.commands import Command, Event, Id
 from twbridge.destinations import Destination
 from twbridge.dialects.interfaces import ICodec
-from twbridge.errors import BadDestination, BadFrame, TwbridgeError, UnknownOperation
+from twbridge.errors import (
+    BadDestination,
+    BadFrame,
+    Conflict,
+    NotFound,
+    TooMany,
+    TwbridgeError,
+    UnknownOperation,
+)
 from twbridge.policy import Peer
 from twbridge.ports import Services, Transport
 from twbridge.publishes import publish
 from twbridge.subscriptions.held import Held, Holder
+
+if TYPE_CHECKING:
+    from twbridge.rpc.serializers import Body
 
 __all__ = ["CARRIED_OUT", "Orders", "State"]
 
@@ -58,6 +70,7 @@ class Orders(Holder, ABC):
     """
 
     __slots__ = (
+        "_calls",
         "_codec",
         "_held",
         "_later",
@@ -87,6 +100,8 @@ class Orders(Holder, ABC):
         # Publishes without an answer; and who leaves when there are none.
         self._pending = 0
         self._leaving: commands.Disconnect | None = None
+        # Calls without an answer, by id; None: most sessions never make one.
+        self._calls: dict[Id, Deferred[commands.Result]] | None = None
         self._nonsense = 0
         self._paused = 0
 
@@ -267,6 +282,46 @@ class Orders(Holder, ABC):
         if self._leaving is not None:
             self._leave()
 
+    def _call(self, command: commands.Call) -> None:
+        calls = self._calls
+        if calls is None:
+            calls = self._calls = {}
+        identity = command.id
+        if identity in calls:
+            raise Conflict("A call with this id is under way.")
+        if len(calls) >= self._services.limits.calls:
+            raise TooMany(f"At most {self._services.limits.calls} calls may be under way.")
+
+        def progressed(body: Body) -> None:
+            self.tell(commands.Progress(identity, body.data, body.content_type))
+
+        called = calls[identity] = call(command, self.peer, self._services, progressed)
+        called.addCallbacks(
+            self._called,
+            self._not_called,
+            callbackArgs=(calls,),
+            errbackArgs=(calls, command),
+        )
+
+    def _called(self, result: commands.Result, calls: dict[Id, Any]) -> None:
+        del calls[result.id]
+        self.tell(result)
+
+    def _not_called(self, failure: Failure, calls: dict[Id, Any], command: commands.Call) -> None:
+        del calls[command.id]
+        self._answer_refused(failure, command.id, "call", command.destination)
+
+    def _cancel(self, command: commands.Cancel) -> None:
+        called = None if self._calls is None else self._calls.get(command.id)
+        if called is None:
+            raise NotFound("There is no call with this id under way.")
+        called.cancel()
+
+    def _cancel_calls(self) -> None:
+        """Nobody waits for an answer any more."""
+        for called in [*(self._calls or {}).values()]:
+            called.cancel()
+
     def _answer_refused(
         self,
         failure: Failure,
@@ -317,6 +372,8 @@ CARRIED_OUT: dict[type, tuple[Callable[[Orders, Any], None], str]] = {
     commands.Publish: (Orders._publish, "publish"),
     commands.Ack: (Orders._ack, "ack"),
     commands.Nack: (Orders._nack, "nack"),
+    commands.Call: (Orders._call, "call"),
+    commands.Cancel: (Orders._cancel, "cancel"),
     commands.Connect: (Orders._connect, "connect"),
     commands.Disconnect: (Orders._disconnect, "disconnect"),
     commands.Ping: (Orders._ping, "ping"),

@@ -21,10 +21,13 @@ if TYPE_CHECKING:
     from twbridge.policy import Policy
     from twbridge.publishes import Declarer
     from twbridge.resends import Resends
+    from twbridge.rpc.serializers import Body
     from twbridge.subscriptions.opening import Subscriptions
 
 __all__ = [
     "UP",
+    "CallResult",
+    "Calling",
     "Consumer",
     "ConsumingLink",
     "DeclaringLink",
@@ -183,6 +186,33 @@ class Link(Pressing, Publishing, Protocol):
         """``ready`` and ``blocked`` are up."""
 
 
+class CallResult(Protocol):
+    """What a task answered."""
+
+    @property
+    def body(self) -> Body:
+        """What it returned."""
+
+    @property
+    def headers(self) -> Mapping[str, Any]:
+        """What it set beside it."""
+
+
+class Calling(Protocol):
+    """What sessions need of a caller (``rpc/caller.py``)."""
+
+    def call_raw(
+        self,
+        name: str,
+        body: Body,
+        *,
+        timeout: float | None,
+        headers: Mapping[str, Any] | None,
+        on_progress: Callable[[Body], None] | None,
+    ) -> Deferred[Any]:
+        """Call a task; fires with a :class:`CallResult`. Cancelling it cancels the call."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one session may have."""
@@ -200,6 +230,8 @@ class Limits:
     inner_hashes: int = 8
     #: Publishes without an answer; past it the socket is not read.
     publishes: int = 100
+    #: Calls under way; more are refused.
+    calls: int = 100
     #: Frames in a row that make no sense; with this many the session is closed (1008).
     nonsense: int = 20
 
@@ -217,6 +249,8 @@ class Services:
     #: The instance's id, shown to clients.
     instance: str
     limits: Limits = Limits()
+    #: None: no task may be called.
+    calls: Calling | None = None
     #: None: everybody is nobody in particular.
     checker: Checker | None = None
     #: The interval of the WebSocket pings in seconds, told to clients.

@@ -221,6 +221,7 @@ class Session(Orders):
         if login is not None:
             login.cancel()
         self._held.close(self)
+        self._cancel_calls()
 
     def _write(self) -> None:
         self._held.writable(self)

@@ -215,10 +215,11 @@ class Allow(Section):
     anything.
     """
 
-    operation: Literal["subscribe", "publish"]
+    operation: Literal["subscribe", "publish", "call"]
     """What is allowed."""
     destination: Annotated[str, AfterValidator(values.is_destination)]
-    """Where: a destination whose key may be a topic pattern, `/exchange/chat/room.#`."""
+    """Where: a destination whose key may be a topic pattern, `/exchange/chat/room.#`; the tasks
+    that may be called, `/task/report.*`. A `*` in a name stands for any run of characters."""
 
 
 class Auth(Section):
@@ -261,6 +262,8 @@ class Limits(Section):
     """Bytes that wait for a client that reads slowly; past it, `overflow` decides."""
     subscriptions: PositiveInt = 128
     """Subscriptions of one client."""
+    calls: PositiveInt = 100
+    """Calls of one client under way."""
     prefetch: Annotated[int, Field(gt=0, le=65535)] = 1_000
     """The most that a subscription may ask for as its `prefetch`: messages of a queue without an
     ack, or messages of a stream that are read ahead."""
