@@ -95,11 +95,16 @@ class Loaded:
 
 
 def load(
-    flags: Layer | None = None, environ: Mapping[str, str] | None = None, file: str | None = None
+    flags: Layer | None = None,
+    environ: Mapping[str, str] | None = None,
+    file: str | None = None,
+    *,
+    doubts: bool = True,
 ) -> Loaded:
     """Put the sources together.
 
-    What ``warnings`` finds is logged where there is a command line: it is the bridge that starts.
+    What ``warnings`` finds is logged where there is a command line: it is the bridge that starts,
+    unless ``doubts`` is false.
 
     Args:
         flags: what the command line says; None where there is none.
@@ -129,7 +134,7 @@ def load(
     mistakes += _beyond(loaded.settings, places)
     if mistakes:
         raise Mistakes(list(dict.fromkeys(mistakes)))
-    if flags is not None:
+    if flags is not None and doubts:
         for line in warnings(loaded.settings):
             _log.warn("{line}", line=line)
     return loaded
