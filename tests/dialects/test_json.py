@@ -33,9 +33,10 @@ json_values = st.recursive(
     max_leaves=10,
 )
 
+_OPERATIONS = (*("subscribe", "unsubscribe", "publish", "ack", "nack", "call", "cancel", "ping"),)
 _FIELDS = (
     *("id", "destination", "body", "base64", "headers", "properties", "mandatory", "op"),
-    *("ack", "prefetch", "from", "overflow", "delivery_tag", "requeue"),
+    *("ack", "prefetch", "from", "overflow", "delivery_tag", "requeue", "task", "timeout"),
 )
 
 
@@ -172,6 +173,55 @@ class DecodingTests(SynchronousTestCase):
             del good["delivery_tag"]
             self.invalid(good)
 
+    def test_a_call_has_an_id_a_task_and_a_deadline_that_make_sense(self) -> None:
+        good = {"op": "call", "id": "x", "task": "add", "body": 1}
+        self.assertIsInstance(self.decode(good), commands.Call)
+        changes: tuple[dict[str, Any], ...] = (
+            {"task": None},
+            {"task": 1},
+            {"destination": "/task/add"},
+            {"timeout": 0},
+            {"timeout": -1},
+            {"timeout": 3600.1},
+            {"timeout": "3"},
+            {"timeout": True},
+            {"headers": []},
+            {"base64": "AA=="},
+            {"priority": 1},
+        )
+        for change in changes:
+            self.assertTrue(self.invalid(good | change))
+        for name in ("", "a\0", "\x7f", "x" * 201, "é" * 101):
+            self.invalid(good | {"task": name}, "bad_destination")
+        self.assertIsInstance(self.decode(good | {"task": "é" * 100}), commands.Call)
+        unusable: tuple[Any, ...] = (None, 1.5, True, [])
+        for operation in ("call", "cancel"):
+            for identity in unusable:
+                self.invalid(good | {"op": operation, "id": identity}, identity=None)
+        del good["id"]
+        self.invalid(good, identity=None)
+        self.invalid({"op": "cancel", "id": "x", "task": "add"})
+
+    @given(json_values)
+    def test_what_a_task_is_sent_and_what_it_says_is_any_json_as_it_was_written(
+        self, value: Any
+    ) -> None:
+        for text in (json.dumps(value), json.dumps(value, ensure_ascii=False, indent=1)):
+            frame = f'{{"op":"call","id":1,"task":"t","body":{text}}}'.encode()
+            command = self.decode(frame)
+            assert isinstance(command, commands.Call)
+            if isinstance(value, str):
+                self.assertEqual(command.body.decode(), value)
+            else:
+                self.assertEqual(command.body.decode(), text)
+            event = commands.Result(1, command.body, command.content_type)
+            told = self.codec.encode(event)
+            assert told is not None
+            written = json.loads(told[0])["body"]
+            self.assertEqual((type(written), written), (type(value), value))
+            if not isinstance(value, str):
+                self.assertIn(text.encode(), told[0])
+
     def test_an_id_of_another_kind_is_not_repeated(self) -> None:
         identities: tuple[Any, ...] = ([], {}, 1.5, True, "x" * 256, 2**60)
         for identity in identities:
@@ -195,7 +245,9 @@ class DecodingTests(SynchronousTestCase):
         self.commands_or_bad_frame(payload)
 
     @given(
-        st.sampled_from(["subscribe", "unsubscribe", "publish", "ack", "nack", "ping", "x"]),
+        st.sampled_from(
+            ["subscribe", "unsubscribe", "publish", "ack", "nack", "call", "cancel", "ping", "x"]
+        ),
         st.dictionaries(
             st.sampled_from(_FIELDS),
             json_values | st.sampled_from(["/topic/a", "client", "first", "offset=9", "latest", 1]),

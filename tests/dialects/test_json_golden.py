@@ -13,12 +13,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fakes import delivery
 from twbridge import __version__, commands
-from twbridge.destinations import parse
+from twbridge.destinations import Destination, parse
 from twbridge.dialects.json import JsonDialect, answers, messages, requests, write_message
 from twbridge.errors import ChannelClosed, Forbidden, NotReady, Unroutable
 from twbridge.starts import Start
 
 CHAT = parse("/topic/chat.#")
+ADD = Destination("task", "add")
 JOBS = parse("/queue/jobs")
 LOG = parse("/stream/log")
 CLIENTS = Path(__file__).parent.parent.parent / "docs" / "clients.md"
@@ -92,6 +93,30 @@ REQUESTS: tuple[tuple[bytes, commands.Command], ...] = (
         b'{"op":"nack","id":"n","destination":"/queue/jobs","delivery_tag":7,"requeue":false}',
         commands.Nack("n", JOBS, 7, requeue=False),
     ),
+    (
+        b'{"op":"call","id":"c1","task":"add","body": [1, 2.50, 9007199254740993]}',
+        commands.Call("c1", ADD, b"[1, 2.50, 9007199254740993]", "application/json"),
+    ),
+    (
+        b'{"op":"call","id":2,"task":"a/b \xc3\xa9","body":"\\u00e9\\ud83d\\udc4b","timeout":3600}',
+        commands.Call(
+            2, Destination("task", "a/b é"), "é👋".encode(), "text/plain; charset=utf-8", 3600.0
+        ),
+    ),
+    (
+        b'{"op":"call","id":"c2","task":"add","base64":"AAEC","timeout":2.5,"headers":{"h":1}}',
+        commands.Call(
+            "c2", ADD, b"\x00\x01\x02", "application/octet-stream", 2.5, headers={"h": 1}
+        ),
+    ),
+    *(
+        (
+            b'{"op":"call","id":"c1","task":"add"%b}' % rest,
+            commands.Call("c1", ADD, b"null", "application/json"),
+        )
+        for rest in (b"", b',"body":null', b',"timeout":null,"headers":null')
+    ),
+    (b'{"op":"cancel","id":"c1"}', commands.Cancel("c1")),
     (b'{"op":"ping"}', commands.Ping(None)),
     (b'{"op":"ping","id":"1"}', commands.Ping("1")),
 )
@@ -136,6 +161,26 @@ ANSWERS: tuple[tuple[commands.Event, bytes], ...] = (
     (
         commands.Refused("p1", Unroutable(312, "NO_ROUTE"), "publish"),
         b'{"op":"error","id":"p1","code":"unroutable","message":"No queue took the message."}',
+    ),
+    (
+        commands.Progress("c1", b'{"done": 3.0}', "application/json"),
+        b'{"op":"progress","id":"c1","body":{"done": 3.0}}',
+    ),
+    (
+        commands.Progress(7, "é".encode(), "text/plain; charset=utf-8"),
+        b'{"op":"progress","id":7,"body":"\xc3\xa9"}',
+    ),
+    (
+        commands.Result("c1", b"[1.50, 9007199254740993]", "application/json"),
+        b'{"op":"result","id":"c1","body":[1.50, 9007199254740993]}',
+    ),
+    (
+        commands.Result("c1", b"null", "application/json", {}),
+        b'{"op":"result","id":"c1","body":null}',
+    ),
+    (
+        commands.Result("c2", b"\x00\x01\x02", "application/octet-stream", {"width": 64}),
+        b'{"op":"result","id":"c2","base64":"AAEC","headers":{"width":64}}',
     ),
     (
         commands.Refused(None, NotReady("secret")),
@@ -235,7 +280,7 @@ class FormatTests(SynchronousTestCase):
         return [json.loads(frame) for frame in found]
 
     def test_a_request_shows_what_is_read_as_it(self) -> None:
-        self.assertEqual(len(self.frames(requests)), 6)
+        self.assertEqual(len(self.frames(requests)), 8)
         for kind in self.frames(requests):
             shown = self.shown(kind.__doc__)
             self.assertTrue(shown, kind)
@@ -244,7 +289,7 @@ class FormatTests(SynchronousTestCase):
                 self.assertEqual(type(command).__name__, kind.__name__)
 
     def test_an_answer_or_a_message_shows_the_fields_that_it_has(self) -> None:
-        self.assertEqual(len(self.frames(answers)), 10)
+        self.assertEqual(len(self.frames(answers)), 12)
         for kind in (*self.frames(answers), messages.Message):
             shown = self.shown(kind.__doc__)
             self.assertTrue(shown, kind)
@@ -260,4 +305,4 @@ class FormatTests(SynchronousTestCase):
             self.assertFalse(isinstance(command, commands.Invalid), f"{frame}: {command}")
 
 
-_ASKED = {"subscribe", "unsubscribe", "publish", "ack", "nack", "ping"}
+_ASKED = {"subscribe", "unsubscribe", "publish", "ack", "nack", "call", "cancel", "ping"}

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from twbridge import __version__, commands
 from twbridge.commands import Event, Id
+from twbridge.dialects.json.messages import show
 from twbridge.errors import ChannelClosed
 
 __all__ = ["write"]
@@ -60,6 +61,31 @@ class Published(_Frame, tag="published", kw_only=True):
     """The broker has taken responsibility: ``{"op":"published","id":"p1"}``."""
 
     id: Id = None
+
+
+class _Content(_Frame):
+    """What a task says: any JSON, or bytes in base64."""
+
+    id: Id = None
+    body: Raw | str | UnsetType = UNSET
+    base64: bytes | UnsetType = UNSET
+
+
+class Progress(_Content, tag="progress", kw_only=True):
+    """A task is on its way to the result; in the order in which it said so:
+
+    {"op":"progress","id":"c1","body":{"done":3,"of":10}}
+    """
+
+
+class Result(_Content, tag="result", kw_only=True):
+    """What a task gave, with the headers that it set:
+
+    {"op":"result","id":"c1","body":3}
+    {"op":"result","id":"c2","base64":"AAEC","headers":{"width":64}}
+    """
+
+    headers: dict[str, Any] | None = None
 
 
 class Error(_Frame, tag="error", kw_only=True):
@@ -144,6 +170,11 @@ def _refused(event: commands.Refused) -> Error:
     return Error(id=event.id, code=event.error.code, message=sentence)
 
 
+def _content(event: commands.Progress | commands.Result) -> dict[str, Any]:
+    content = show(event.body, event.content_type)
+    return {"id": event.id, "base64" if isinstance(content, bytes) else "body": content}
+
+
 def _gap(event: commands.Gap) -> Gap:
     return Gap(destination=str(event.destination), first=event.first, resumed=event.resumed)
 
@@ -157,6 +188,8 @@ _FRAMES: dict[type, Callable[[Any], Struct]] = {
     commands.Subscribed: lambda event: Subscribed(id=event.id, destination=str(event.destination)),
     commands.Unsubscribed: _unsubscribed,
     commands.Published: lambda event: Published(id=event.id),
+    commands.Progress: lambda event: Progress(**_content(event)),
+    commands.Result: lambda event: Result(**_content(event), headers=event.headers or None),
     commands.Refused: _refused,
     commands.LinkChanged: lambda event: LinkState(state="up" if event.up else "down"),
     commands.Dropped: lambda event: Dropped(destination=str(event.destination), count=event.count),

@@ -13,7 +13,7 @@ from twbridge.dialects.interfaces import Encoder
 from twbridge.frames import text_frame
 from twbridge.wire import Delivery
 
-__all__ = ["ENCODER", "write_message"]
+__all__ = ["ENCODER", "show", "write_message"]
 
 #: Where a broker puts the offset of a stream's message.
 _OFFSET = "x-stream-offset"
@@ -87,19 +87,26 @@ def _message(
         message.delivery_tag = delivery_tag
     if delivery.redelivered:
         message.redelivered = True
-    body = delivery.body
-    kind = _kind_of(properties.get("content_type", ""))
-    if kind == "bytes":
-        message.base64 = body
+    content = show(delivery.body, properties.get("content_type", ""))
+    if isinstance(content, bytes):
+        message.base64 = content
     else:
-        try:
-            text = body.decode()
-            message.body = _check_json(body) if kind == "json" else text
-        except UnicodeDecodeError:
-            message.base64 = body
-        except (msgspec.DecodeError, RecursionError):
-            message.body = text
+        message.body = content
     return _write(message)
+
+
+def show(body: bytes, content_type: str) -> Raw | str | bytes:
+    """A body as its content type says: JSON as it was written, a text, or bytes for base64."""
+    kind = _kind_of(content_type)
+    if kind == "bytes":
+        return body
+    try:
+        text = body.decode()
+        return _check_json(body) if kind == "json" else text
+    except UnicodeDecodeError:
+        return body
+    except (msgspec.DecodeError, RecursionError):
+        return text
 
 
 class _JsonEncoder:

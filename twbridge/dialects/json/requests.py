@@ -7,6 +7,7 @@ browser, and refused as well.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -15,16 +16,25 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
 from twbridge import commands
 from twbridge.commands import Command
-from twbridge.destinations import parse
-from twbridge.errors import BadFrame, TwbridgeError, UnknownOperation
+from twbridge.destinations import Destination, parse
+from twbridge.errors import BadDestination, BadFrame, TwbridgeError, UnknownOperation
 from twbridge.starts import parse_start
 
-__all__ = ["read", "read_publish"]
+__all__ = ["MAX_TASK_BYTES", "MAX_TIMEOUT", "read", "read_publish", "task_destination"]
+
+#: The longest time that a client may give a call, in seconds.
+MAX_TIMEOUT = 3600
+#: Of a task's name: with ``twbridge.task.`` before it it is the name of a queue.
+MAX_TASK_BYTES = 200
 
 _Id = Annotated[str, Meta(max_length=255)] | Annotated[int, Meta(ge=-(2**53), le=2**53)] | None
 _Byte = Annotated[int, Meta(ge=0, le=255)]
 _Seconds = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Tag = Annotated[int, Meta(ge=1, le=2**53)]
+#: What a call may be named: the answers need it.
+_CallId = Annotated[str, Meta(max_length=255)] | Annotated[int, Meta(ge=-(2**53), le=2**53)]
+#: Of a call, in seconds.
+_Timeout = Annotated[float, Meta(gt=0, le=MAX_TIMEOUT)] | None
 
 #: ``null`` is as good as nothing.
 _Prefetch = Annotated[int, Meta(ge=1, le=2**53)] | None
@@ -106,7 +116,7 @@ class Publish(_Frame, tag="publish"):
 
     def command(self) -> Command:
         """What it asks for."""
-        body, content_type = self._body()
+        body, content_type = _body(self.body, self.base64, "publish")
         properties: dict[str, Any] = {"content_type": content_type}
         if self.properties is not UNSET:
             given = self.properties
@@ -118,19 +128,6 @@ class Publish(_Frame, tag="publish"):
             properties["headers"] = self.headers
         destination = parse(self.destination)
         return commands.Publish(self.id, destination, body, properties, self.mandatory)
-
-    def _body(self) -> tuple[bytes, str]:
-        """The body as it is published, and its content type."""
-        raw = bytes(self.body)
-        if self.base64 is not UNSET:
-            if raw:
-                raise BadFrame("A publish has a body or a base64, not both.")
-            return self.base64, "application/octet-stream"
-        if not raw:
-            raise BadFrame("A publish needs a body or a base64.")
-        if raw.startswith(b'"'):
-            return _read_string(raw).encode(), "text/plain; charset=utf-8"
-        return raw, "application/json"
 
 
 class Ack(_Frame, tag="ack"):
@@ -159,6 +156,40 @@ class Nack(_Frame, tag="nack"):
         return commands.Nack(self.id, parse(self.destination), self.delivery_tag, self.requeue)
 
 
+class Call(_Frame, tag="call"):
+    """Call a task; answered with any number of ``progress``, then a ``result`` or an ``error``:
+
+    {"op":"call","id":"c1","task":"add","body":[1,2]}
+    {"op":"call","id":"c2","task":"thumbnail","base64":"AAEC","timeout":2.5,"headers":{"h":1}}
+
+    It is to end within ``timeout`` seconds, an hour at most. Without a body it is ``null``.
+    """
+
+    id: _CallId
+    task: str
+    body: Raw = Raw(b"")
+    base64: bytes | UnsetType = UNSET
+    timeout: _Timeout = None
+    headers: dict[str, Any] | None = None
+
+    def command(self) -> Command:
+        """What it asks for."""
+        given = self.base64 is not UNSET or bytes(self.body)
+        body, content_type = _body(self.body if given else _NULL, self.base64, "call")
+        task = task_destination(self.task)
+        return commands.Call(self.id, task, body, content_type, self.timeout, self.headers)
+
+
+class Cancel(_Frame, tag="cancel"):
+    """End the call of that id, at its worker too: ``{"op":"cancel","id":"c1"}``."""
+
+    id: _CallId
+
+    def command(self) -> Command:
+        """What it asks for."""
+        return commands.Cancel(self.id)
+
+
 class Ping(_Frame, tag="ping"):
     """Answer with a pong: ``{"op":"ping","id":"1"}``."""
 
@@ -167,7 +198,7 @@ class Ping(_Frame, tag="ping"):
         return commands.Ping(self.id)
 
 
-_Request: TypeAlias = Subscribe | Unsubscribe | Publish | Ack | Nack | Ping
+_Request: TypeAlias = Subscribe | Unsubscribe | Publish | Ack | Nack | Call | Cancel | Ping
 
 
 class _Probe(Struct):
@@ -177,12 +208,14 @@ class _Probe(Struct):
     op: Any = None
 
 
-_OPERATIONS = ("subscribe", "unsubscribe", "publish", "ack", "nack", "ping")
+_OPERATIONS = ("subscribe", "unsubscribe", "publish", "ack", "nack", "call", "cancel", "ping")
 _read_request = msgspec.json.Decoder(_Request).decode
 _read_publish = msgspec.json.Decoder(Publish).decode
 _read_probe = msgspec.json.Decoder(_Probe).decode
 _read_string = msgspec.json.Decoder(str).decode
 
+_NULL = Raw(b"null")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -204,6 +237,33 @@ def read_publish(payload: bytes) -> commands.Publish | commands.Invalid:
     command = _read(_read_publish, payload, "body")
     assert isinstance(command, commands.Publish | commands.Invalid)
     return command
+
+
+def task_destination(name: str) -> Destination:
+    """The address of a task, by its name.
+
+    Raises:
+        BadDestination: no task can have that name.
+    """
+    if not 1 <= len(name.encode()) <= MAX_TASK_BYTES or _CONTROL.search(name):
+        raise BadDestination(
+            f"The name of a task has 1 to {MAX_TASK_BYTES} bytes and no control characters."
+        )
+    return Destination("task", name)
+
+
+def _body(body: Raw, base64: bytes | UnsetType, what: str) -> tuple[bytes, str]:
+    """The body as it is sent, and its content type."""
+    raw = bytes(body)
+    if base64 is not UNSET:
+        if raw:
+            raise BadFrame(f"A {what} has a body or a base64, not both.")
+        return base64, "application/octet-stream"
+    if not raw:
+        raise BadFrame(f"A {what} needs a body or a base64.")
+    if raw.startswith(b'"'):
+        return _read_string(raw).encode(), "text/plain; charset=utf-8"
+    return raw, "application/json"
 
 
 def _read(decode: Callable[[bytes], _Request], payload: bytes, what: str = "frame") -> Command:
