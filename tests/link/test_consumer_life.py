@@ -76,6 +76,17 @@ class ReplayTests(ConsumerCase):
         self.assertEqual([error.reply_code for error in self.ends], [404])
         self.assertEqual(link.state, "ready")
 
+    def test_who_wants_to_know_hears_of_each_loss_and_each_return(self) -> None:
+        consumer = self.consumer(self.link())
+        heard: list[tuple[str, bool]] = []
+        consumer.on_lost = lambda: heard.append(("lost", bool(consumer.queue_name)))
+        consumer.on_established = lambda: heard.append(("back", bool(consumer.queue_name)))
+        self.reconnect()
+        self.assertEqual(heard, [("lost", False), ("back", True)])
+        consumer.cancel()
+        self.reconnect()
+        self.assertEqual(len(heard), 2)
+
 
 class EndTests(ConsumerCase):
     """How it ends."""

@@ -88,6 +88,8 @@ class Consumer:
         self._started = False
         #: Called each time that it consumes again after a reconnect.
         self.on_established: Callable[[], object] = _nothing
+        #: Called each time that its connection is lost; an exclusive queue is gone then.
+        self.on_lost: Callable[[], object] = _nothing
         #: Set by the link: forget this consumer.
         self.on_gone: Callable[[Consumer], object] = lambda _: None
 
@@ -316,6 +318,7 @@ class Consumer:
     def _closed(self, error: ProtocolClosed) -> None:
         if isinstance(error, ConnectionClosed):
             self._down()
+            self.on_lost()
         else:
             self._finish(error)
 
