@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypedDict
+from functools import lru_cache
+from typing import Any, TypeAlias, TypedDict
 
 from twbridge.codec.tables import decode_table, encode_table
 from twbridge.errors import EncodeError, FrameError
@@ -46,7 +47,10 @@ def short(value: str, what: str) -> bytes:
         raise EncodeError(f"{what} must be a string") from None
     if len(data) > 255:
         raise EncodeError(f"the {what} is over 255 bytes")
-    return b"%c%b" % (len(data), data)
+    return _LENGTHS[len(data)] + data
+
+
+_LENGTHS = tuple(bytes((length,)) for length in range(256))
 
 
 _SHORT, _TABLE, _OCTET, _TIME = "a string", "a table", "a number from 0 to 255", "whole seconds"
@@ -69,42 +73,55 @@ _PROPERTIES = (
 _FLAGS = {name: (0x8000 >> index, kind) for index, (name, kind) in enumerate(_PROPERTIES)}
 
 
-def encode_properties(properties: Mapping[str, Any]) -> bytes:
+def encode_properties(properties: Mapping[str, Any], behind: int = 0) -> bytes:
     """The property flags and values of a content header (section 4.2.6.1).
+
+    Args:
+        behind: the flags of properties that the caller appends.
 
     Raises:
         EncodeError: an unknown property, or a value of the wrong type or range; it is named.
     """
-    flags = known = 0
+    flags, plan = _plan(tuple(properties))
     values = [b""]
-    for name, flag, encode, kind in _IN_ORDER:
-        if name not in properties:
-            continue
-        known += 1
+    for name, flag, encode, kind in plan:
         value = properties[name]
         if value is None:
+            flags ^= flag
             continue
-        flags |= flag
         try:
             values.append(encode(value, name))
         except EncodeError:
             raise
         except (AttributeError, TypeError, ValueError, OverflowError):
             raise EncodeError(f"{name} must be {kind}") from None
-    if known != len(properties):
-        unknown = next(name for name in properties if name not in _FLAGS)
-        raise EncodeError(f"there is no message property {unknown!r}")
-    values[0] = flags.to_bytes(2, "big")
+    values[0] = (flags | behind).to_bytes(2, "big")
     return b"".join(values)
 
 
-_ENCODERS: dict[str, Callable[[Any, str], bytes]] = {
+_Encoder: TypeAlias = Callable[[Any, str], bytes]
+
+_ENCODERS: dict[str, _Encoder] = {
     _SHORT: short,
     _TABLE: lambda value, _name: encode_table(value),
     _OCTET: lambda value, _name: bytes((value,)),
     _TIME: lambda value, _name: int(value).to_bytes(8, "big"),
 }
-_IN_ORDER = [(name, flag, _ENCODERS[kind], kind) for name, (flag, kind) in _FLAGS.items()]
+
+
+@lru_cache(maxsize=1024)
+def _plan(names: tuple[str, ...]) -> tuple[int, tuple[tuple[str, int, _Encoder, str], ...]]:
+    """The flags of these properties, and how each is encoded, in their order on the wire.
+
+    Raises:
+        EncodeError: there is no such property.
+    """
+    for name in names:
+        if name not in _FLAGS:
+            raise EncodeError(f"there is no message property {name!r}")
+    plan = [(name, *_FLAGS[name]) for name in _FLAGS if name in names]
+    flags = sum(flag for _, flag, _ in plan)
+    return flags, tuple((name, flag, _ENCODERS[kind], kind) for name, flag, kind in plan)
 
 
 def decode_properties(raw: bytes) -> Properties:

@@ -61,7 +61,11 @@ def _encode_table(table: Mapping[str, Any], depth: int) -> bytes:
             name = key.encode()
             if len(name) > 255:
                 raise EncodeError(f"the header name {key[:40]!r}... is over 255 bytes")
-            parts.append(bytes((len(name),)) + name + _encode_value(value, depth + 1))
+            if type(value) is str:  # nearly always
+                data = value.encode()
+                parts.append(b"%c%bS%b%b" % (len(name), name, _pack_u32(len(data)), data))
+            else:
+                parts.append(bytes((len(name),)) + name + _encode_value(value, depth + 1))
         except UnicodeEncodeError:
             raise EncodeError(f"the header {key!r} is not valid Unicode") from None
         except (TypeError, OverflowError, struct.error) as error:

@@ -16,7 +16,11 @@ from twbridge.errors import LinkError, Unroutable
 from twbridge.link.channel import Channel
 from twbridge.wire import encode_properties
 
-_ONLY_TYPE = {"content_type"}
+#: The properties from the message id on, in their order on the wire: most messages have none of
+#: them from who publishes, so that ours are just put behind the given ones.
+_LAST = frozenset({"message_id", "timestamp", "type", "user_id", "app_id", "cluster_id"})
+#: The flags of message_id, timestamp and app_id.
+_OURS = 0x00C8
 
 
 class Publish:
@@ -101,31 +105,36 @@ class Stamp:
         self._app_id = app_id
         self._app_id_raw = short(app_id, "app_id")
         # A random prefix for the process and a counter: unique, and much cheaper than a uuid4 each.
-        self._id_prefix = uuid.uuid4().hex[:16]
+        self._id_prefix = uuid.uuid4().hex[:16].encode()
         self._id_count = 0
+        self._second = 0
+        self._end = b""
 
     def __call__(self, given: Mapping[str, Any]) -> tuple[str, bytes]:
         """The message id, and the encoded properties with our defaults under the given ones."""
         self._id_count += 1
-        message_id = f"{self._id_prefix}-{self._id_count:x}"
+        identity = b"%b-%x" % (self._id_prefix, self._id_count)
         now = int(time.time())
-        if not given or (given.keys() == _ONLY_TYPE and given["content_type"] is not None):
-            # Most messages: no table to walk through, 2 of 6 microseconds saved.
-            flags, kind = b"\x10\xc8", b""
-            if given:
-                flags, kind = b"\x90\xc8", short(given["content_type"], "content_type")
-            identity = short(message_id, "message_id")
-            seconds = now.to_bytes(8, "big")
-            return message_id, b"%b%b\x02%b%b%b" % (
-                flags,
-                kind,
-                identity,
-                seconds,
-                self._app_id_raw,
-            )
+        if not _LAST.isdisjoint(given):
+            return self._merged(given, identity.decode(), now)
+        if now != self._second:
+            self._second = now
+            self._end = now.to_bytes(8, "big") + self._app_id_raw
+        if not given:
+            first = b"\x10\xc8\x02"
+        elif len(given) == 1 and given.get("content_type") is not None:
+            # Most messages: no table to walk through, a third of the time.
+            first = b"\x90\xc8%b\x02" % short(given["content_type"], "content_type")
+        else:
+            if "delivery_mode" not in given:
+                given = {"delivery_mode": 2, **given}
+            first = encode_properties(given, _OURS)
+        return identity.decode(), b"%b%c%b%b" % (first, len(identity), identity, self._end)
+
+    def _merged(self, given: Mapping[str, Any], identity: str, now: int) -> tuple[str, bytes]:
         merged: dict[str, Any] = {
             "delivery_mode": 2,
-            "message_id": message_id,
+            "message_id": identity,
             "timestamp": now,
             "app_id": self._app_id,
         }

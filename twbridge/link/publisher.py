@@ -90,25 +90,21 @@ class Publisher:
         timeout: float | None,
     ) -> Deferred[None]:
         """See ``Link.publish``."""
-        try:
-            message_id, raw = self._stamp(properties or {})
-            short(routing_key, "routing key")
-            short(exchange, "exchange")
-        except EncodeError as error:
-            return fail(error)
         if self.waiting and self._waiting_bytes + len(body) > WAITING_MAX:
             return fail(NotReady(f"over {WAITING_MAX} bytes wait to be published already"))
         deadline = self._seconds() + (self._timeout if timeout is None else timeout)
-        message = Publish(routing_key, raw, body, mandatory, message_id, deadline)
-        deferred = message.deferred
-        lane = self._lane(exchange)
-        if lane.channel is not None and not lane.waiting and self._free():
-            self._send(lane, lane.channel, message)
-        else:
-            lane.waiting.append(message)
-            self.waiting += 1
-            self._waiting_bytes += len(body)
-            self._open(lane)
+        lane = self._lanes.get(exchange)
+        try:
+            message_id, raw = self._stamp(properties or {})
+            message = Publish(routing_key, raw, body, mandatory, message_id, deadline)
+            deferred = message.deferred
+            if lane is not None and lane.channel is not None and not lane.waiting and self._free():
+                self._lanes.move_to_end(exchange)
+                self._send(lane, lane.channel, message)
+            else:
+                self._keep(exchange, message)
+        except EncodeError as error:
+            return fail(error)
         if not self.pressed and (
             self.waiting + self.in_flight >= self._window or self._waiting_bytes >= PRESSING
         ):
@@ -116,6 +112,20 @@ class Publisher:
             self._on_pressure(True)
         assert deferred is not None
         return deferred
+
+    def _keep(self, exchange: str, message: Publish) -> None:
+        """Let it wait for its turn.
+
+        Raises:
+            EncodeError: a name that AMQP can't carry; what is sent at once learns it by that.
+        """
+        short(message.routing_key, "routing key")
+        short(exchange, "exchange")
+        lane = self._lane(exchange)
+        lane.waiting.append(message)
+        self.waiting += 1
+        self._waiting_bytes += len(message.body)
+        self._open(lane)
 
     # -- the connection ---------------------------------------------------------------------
 
