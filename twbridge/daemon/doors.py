@@ -24,9 +24,11 @@ from twbridge.sockets.admission import Admission
 from twbridge.sockets.census import Census
 from twbridge.sockets.front import Front, FrontFactory, FrontLimits
 from twbridge.sockets.origins import Listener
-from twbridge.web import events, publish
+from twbridge.web import call, events, publish
+from twbridge.web.call import TaskCalls
 from twbridge.web.events import EventStreams
 from twbridge.web.publish import PublishCalls
+from twbridge.web.requests import Requests
 from twbridge.web.site import WebSite
 from twbridge.ws import BridgeFactory, SocketOptions
 
@@ -64,7 +66,7 @@ class Doors:
         self._ports: list[IListeningPort] = []
         # Those that hear of the link, and all that have clients.
         self._sessions: list[BridgeFactory | EventStreams] = []
-        self._sides: list[BridgeFactory | EventStreams | PublishCalls] = []
+        self._sides: list[BridgeFactory | EventStreams | Requests] = []
 
     @property
     def ports(self) -> tuple[IListeningPort, ...]:
@@ -136,9 +138,11 @@ class Doors:
             options=options,
         )
         streams = EventStreams(open_session, admission=admission, clock=clock, options=options)
-        calls = PublishCalls(open_session, admission=admission, clock=clock, limit=limits.message)
+        asking = {"admission": admission, "clock": clock, "limit": limits.message}
+        publishes = PublishCalls(open_session, **asking)
+        calls = TaskCalls(open_session, **asking)
         self._sessions += [sockets, streams]
-        self._sides += [sockets, streams, calls]
+        self._sides += [sockets, streams, publishes, calls]
         return FrontFactory(
             sockets,
             WebSite(
@@ -149,7 +153,7 @@ class Doors:
                 clock=clock,
             ),
             streams={events.PATH: streams},
-            calls={publish.PATH: calls},
+            calls={publish.PATH: publishes, call.PATH: calls},
             clock=clock,
             listener=listener,
             limits=FrontLimits(

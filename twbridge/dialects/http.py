@@ -1,23 +1,38 @@
-"""One publish in one HTTP request, and what errors are over HTTP (sans-I/O).
+"""One command in one HTTP request, and what errors are over HTTP (sans-I/O).
 
 The objects are those of the JSON dialect, so that one reader serves both.
 """
 
 from __future__ import annotations
 
+import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Final
 
 from zope.interface import implementer
 
-from twbridge.commands import Command, Event, Invalid, Publish, Published, Refused
+from twbridge.commands import Call, Command, Event, Invalid, Publish, Published, Refused, Result
 from twbridge.dialects.interfaces import Close, Codec, Encoder, ICodec
 from twbridge.dialects.json import JsonDialect
 from twbridge.dialects.json.answers import write
 from twbridge.errors import BadFrame, TwbridgeError
 
-__all__ = ["PublishCodec", "error_body", "status_of"]
+__all__ = [
+    "JSON",
+    "CallCodec",
+    "PublishCodec",
+    "RequestCodec",
+    "call_status_of",
+    "error_body",
+    "status_of",
+]
 
+#: The content type of answers that the bridge writes itself.
+JSON: Final = "application/json"
+
+#: What a task says that its result is may stand in a header field (RFC 9110, section 5.5).
+_VALUE: Final = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 _ENCODER: Final = JsonDialect().encoder
 
 #: By the error's code. The broker's "no" is 503: the same request may be taken later. 504: nobody
@@ -40,11 +55,24 @@ _STATUS: Final = {
     "unknown": 504,
     "timeout": 504,
 }
+#: Of a call, where it is another one: 504 is its deadline, and 503 that nobody is there to answer.
+_CALL_STATUS: Final = _STATUS | {
+    "worker_error": 422,
+    "too_many": 503,
+    "unknown": 503,
+    "cancelled": 503,
+    "call_expired": 504,
+}
 
 
 def status_of(error: TwbridgeError) -> int:
     """The status that tells of an error."""
     return _STATUS.get(error.code, 500)
+
+
+def call_status_of(error: TwbridgeError) -> int:
+    """The status that tells of an error of a call."""
+    return _CALL_STATUS.get(error.code, 500)
 
 
 def error_body(error: TwbridgeError) -> bytes:
@@ -53,23 +81,27 @@ def error_body(error: TwbridgeError) -> bytes:
 
 
 @implementer(ICodec)
-class PublishCodec(Codec):
-    """A session that publishes once, and is closed with the answer.
+class RequestCodec(Codec, ABC):
+    """A session of one command, which is closed with the answer.
 
     Args:
-        command: the publish, or why it is none.
+        command: the command, or why it is none.
+
+    Attributes:
+        status: of the answer, once there is one.
+        content_type: of its body.
     """
 
-    __slots__ = ("_command", "encoder", "status")
+    __slots__ = ("_command", "content_type", "encoder", "status")
 
-    def __init__(self, command: Publish | Invalid) -> None:
+    def __init__(self, command: Command) -> None:
         self.encoder: Encoder = _ENCODER
         self._command = command
-        #: That of the answer, once there is one.
         self.status = 500
+        self.content_type = JSON
 
     def opening(self) -> Sequence[Command]:
-        """The publish."""
+        """The command."""
         return (self._command,)
 
     def decode(self, payload: bytes, binary: bool) -> Sequence[Command]:
@@ -79,6 +111,23 @@ class PublishCodec(Codec):
             BadFrame: always.
         """
         raise BadFrame("A request has one body.")
+
+    @abstractmethod
+    def encode(self, event: Event) -> tuple[bytes, bool] | None:
+        """The answer; nothing else is told."""
+
+    def closing(self, event: Event) -> Close | None:
+        """After the answer."""
+        return Close(1000, "") if isinstance(event, Published | Result | Refused) else None
+
+
+class PublishCodec(RequestCodec):
+    """A session that publishes once."""
+
+    __slots__ = ()
+
+    def __init__(self, command: Publish | Invalid) -> None:
+        super().__init__(command)
 
     def encode(self, event: Event) -> tuple[bytes, bool] | None:
         """The answer; nothing else is told."""
@@ -90,6 +139,25 @@ class PublishCodec(Codec):
             return None
         return write(event), False
 
-    def closing(self, event: Event) -> Close | None:
-        """After the answer."""
-        return Close(1000, "") if isinstance(event, Published | Refused) else None
+
+class CallCodec(RequestCodec):
+    """A session that calls once. Of its progress nothing is told."""
+
+    __slots__ = ()
+
+    def __init__(self, command: Call) -> None:
+        super().__init__(command)
+
+    def encode(self, event: Event) -> tuple[bytes, bool] | None:
+        """What the task gave, as it gave it, or the error."""
+        if isinstance(event, Result):
+            self.status, self.content_type = 200, _header(event.content_type)
+            return event.body, True
+        if isinstance(event, Refused):
+            self.status = call_status_of(event.error)
+            return write(event), False
+        return None
+
+
+def _header(content_type: str) -> str:
+    return content_type if _VALUE.fullmatch(content_type) else "application/octet-stream"

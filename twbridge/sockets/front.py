@@ -144,7 +144,7 @@ class Front(Protocol):
         if self._lease.crowded:
             raise Refusal(503, "Too many connections from your address.", _AGAIN)
         side = factory.websocket if head.wants_websocket else factory.streams.get(head.path)
-        call = factory.calls.get(head.path)
+        call = factory.call_side(head.path)
         if factory.census.crowded and (side is not None or call is not None):
             raise Refusal(503, "Too many connections, come back later.", _AGAIN)
         if side is not None:
@@ -307,7 +307,8 @@ class FrontFactory(Factory[Front]):
         websocket: takes the sockets that ask for WebSocket.
         site: takes the others. One request is read of each.
         streams: by path, who takes the sockets that ask for it.
-        calls: by path, who answers the requests for it; their connections live on.
+        calls: by path, who answers the requests for it; their connections live on. A path that
+            ends with a slash stands for all that have one segment behind it.
         listener: whose proxies are believed.
         limits: what a connection may cost.
         clock: for the deadline.
@@ -343,6 +344,10 @@ class FrontFactory(Factory[Front]):
         front = Front()
         front.factory = self
         return front
+
+    def call_side(self, path: str) -> ICallSide | None:
+        """Who answers the requests for a path."""
+        return self.calls.get(path) or self.calls.get(path[: path.rfind("/") + 1])
 
     def stopFactory(self) -> None:
         """The port is closed: nobody waits for a head any more, or for its rest."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl
 
-from twbridge.dialects.http import error_body, status_of
+from twbridge.dialects.http import JSON, error_body, status_of
 from twbridge.errors import BadFrame, ClientError, Forbidden, NotReady, TwbridgeError
 from twbridge.policy import Peer
 from twbridge.sockets.admission import Admission
@@ -21,6 +21,7 @@ __all__ = [
     "JsonRefusal",
     "Leaving",
     "error_answer",
+    "full_answer",
     "is_unnamed_page",
 ]
 
@@ -32,7 +33,6 @@ COMMON: Final[Fields] = (
     ("Cross-Origin-Resource-Policy", "same-origin"),
     ("Vary", "Origin"),
 )
-_JSON: Final[Fields] = (("Content-Type", "application/json"), *COMMON)
 _LATER: Final[Fields] = (("Retry-After", "5"),)
 _PARAMETERS: Final = 20
 
@@ -45,14 +45,15 @@ class Leaving(NotReady):
         return "The bridge is about to stop, come back later."
 
 
-def json_answer(status: int, body: bytes, fields: Fields = ()) -> Answer:
-    """A JSON object."""
-    return Answer(status, body, _JSON + fields + (_LATER if status == 503 else ()))
+def full_answer(status: int, body: bytes, fields: Fields = (), content_type: str = JSON) -> Answer:
+    """A JSON object, or what else a task gave."""
+    head = (("Content-Type", content_type), *COMMON, *fields)
+    return Answer(status, body, head + (_LATER if status == 503 else ()))
 
 
 def error_answer(error: TwbridgeError, fields: Fields = (), status: int | None = None) -> Answer:
     """An error, with the status that tells of it."""
-    return json_answer(status or status_of(error), error_body(error), fields)
+    return full_answer(status or status_of(error), error_body(error), fields)
 
 
 class JsonRefusal(Refusal):

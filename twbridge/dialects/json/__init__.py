@@ -10,10 +10,10 @@ from twbridge.commands import Acknowledged, Command, Connected, Disconnected, Ev
 from twbridge.dialects.interfaces import Close, Codec, Encoder, ICodec, IDialect, Route
 from twbridge.dialects.json import answers, requests
 from twbridge.dialects.json.messages import ENCODER, write_message
-from twbridge.dialects.json.requests import read_publish
+from twbridge.dialects.json.requests import MAX_TIMEOUT, read_publish, task_destination
 from twbridge.errors import BadFrame
 
-__all__ = ["JsonDialect", "read_publish", "write_message"]
+__all__ = ["MAX_TIMEOUT", "JsonDialect", "read_publish", "task_destination", "write_message"]
 
 SUBPROTOCOL = "v1.twbridge.json"
 
