@@ -31,7 +31,7 @@ from twisted.python.failure import Failure
 from twbridge.errors import ConnectionClosed, NotReady, ProtocolClosed
 from twbridge.link.connection import Connection
 from twbridge.link.consumer import Consumer
-from twbridge.link.declared import Declared, count
+from twbridge.link.declared import Bound, Declared, count
 from twbridge.link.endpoints import check, endpoint
 from twbridge.link.line import Line, Retry
 from twbridge.link.publisher import Publisher
@@ -292,7 +292,7 @@ class Link:
     def declare(
         self,
         what: Exchange | Queue,
-        bindings: Iterable[tuple[str, str]] = (),
+        bindings: Iterable[Bound] = (),
         *,
         remember: bool = True,
     ) -> Deferred[None]:
@@ -303,7 +303,7 @@ class Link:
 
         Args:
             what: a queue has a name and is not exclusive.
-            bindings: exchange and binding key, for a queue.
+            bindings: exchange, binding key and perhaps arguments, for a queue.
             remember: declare it after each reconnect; else only now, if the link is up.
         """
         declared = Declared(what, tuple(bindings))

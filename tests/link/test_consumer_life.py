@@ -171,3 +171,50 @@ class EndTests(ConsumerCase):
         self.failed(consumer.bind("e", "k"), ChannelClosed)
         self.assertIsNone(self.successResultOf(consumer.cancel()))
         self.assertFalse(consumer.ack(1))
+
+
+class LeavingTests(ConsumerCase):
+    """``leave``: no more messages, but those that came can be answered."""
+
+    def test_what_was_delivered_can_still_be_acknowledged(self) -> None:
+        consumer = self.consumer(self.link())
+        self.deliver(1)
+        left = consumer.leave()
+        self.assertNoResult(left)
+        self.deliver(2, b"before the broker has heard of it")
+        self.broker.pump()
+        self.assertIsNone(self.successResultOf(left))
+        self.assertEqual(len(self.bodies), 2)
+        self.assertTrue(consumer.ack(1))
+        self.assertTrue(consumer.nack(2))
+        self.assertEqual(self.confirms(), [(1, False, True, False), (2, False, False, True)])
+        self.successResultOf(self.pumped(consumer.cancel()))
+        self.assertEqual(self.ends, [])
+
+    def test_it_is_not_resumed_after_a_reconnect(self) -> None:
+        consumer = self.consumer(self.link())
+        self.deliver(1)
+        consumer.leave()
+        self.broker.pump()
+        self.reconnect()
+        self.assertEqual(self.consuming.methods(commands.Basic.Consume), [])
+        self.assertFalse(consumer.ack(1))
+        self.assertEqual(self.ends, [])
+
+    def test_a_connection_lost_meanwhile_is_the_end_of_it_too(self) -> None:
+        consumer = self.consumer(self.link())
+        self.broker.silent = {commands.Basic.Cancel}
+        left = consumer.leave()
+        self.reconnect()
+        self.assertIsNone(self.successResultOf(left))
+
+    def test_without_a_connection_there_is_nothing_to_leave(self) -> None:
+        consumer = self.consumer(self.link())
+        self.consuming.drop()
+        self.assertIsNone(self.successResultOf(consumer.leave()))
+        self.pass_time(5)
+        self.assertEqual(self.consuming.methods(commands.Basic.Consume), [])
+
+    def pumped(self, deferred: Any) -> Any:
+        self.broker.pump()
+        return deferred

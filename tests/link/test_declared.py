@@ -73,6 +73,13 @@ class DeclaredTests(LinkCase):
         )
         self.assertEqual(declare.arguments, STREAM.arguments)
 
+    def test_a_binding_may_have_arguments(self) -> None:
+        link = self.link()
+        link.declare(STREAM, [("headers", "", {"x-match": "all", "a": 1}), ("e", "k")])
+        self.broker.pump()
+        found = [each.arguments for each in self.publishing.methods(commands.Queue.Bind)]
+        self.assertEqual(found, [{"x-match": "all", "a": 1}, {}])
+
     def test_both_connections_have_it_before_anything_is_consumed_or_published(self) -> None:
         link = self.link()
         link.declare(STREAM, [("amq.topic", "a")])

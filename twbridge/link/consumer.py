@@ -180,6 +180,24 @@ class Consumer:
             channel.queue_delete(queue=queue, nowait=True)
         return channel.close("consumer cancelled")
 
+    def leave(self) -> Deferred[None]:
+        """Take no more messages; fires when none can come any more, and is never resumed.
+
+        What was delivered can still be answered, until ``cancel()``, which has to follow, or the
+        loss of the connection.
+        """
+        channel = self._channel
+        tag = next(iter(channel.consumers), "") if channel is not None else ""
+        if channel is None or not tag:
+            return self.cancel()  # it has nothing that could be answered
+        self._on_end = _ignore
+        self.on_gone(self)
+        self.on_gone = _ignore
+        left: Deferred[Any] = channel.basic_cancel(consumer_tag=tag)
+        return left.addCallbacks(
+            lambda _: channel.consumers.pop(tag, None), _trap_closed
+        ).addCallback(_ignore)
+
     def when_up(self) -> Deferred[None]:
         """Fires when it consumes; fails with what ended it, or NotReady after the timeout."""
         done: Deferred[None] = Deferred()

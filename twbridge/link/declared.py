@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,12 +16,16 @@ from twbridge.link.topology import Exchange, Queue
 _IN_USE_OTHERWISE = 406  # AMQP 0-9-1: precondition-failed
 
 
+Bound = tuple[str, str] | tuple[str, str, Mapping[str, Any]]
+"""Exchange, binding key and, for an exchange of type headers, the arguments."""
+
+
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """An exchange, or a queue with its bindings (exchange, key)."""
+    """An exchange, or a queue with its bindings."""
 
     what: Exchange | Queue
-    bindings: tuple[tuple[str, str], ...] = ()
+    bindings: tuple[Bound, ...] = ()
 
     def __str__(self) -> str:
         return f"the {type(self.what).__name__.lower()} {self.what.name}"
@@ -83,5 +87,9 @@ def _declaring(what: Exchange | Queue) -> Callable[[Channel], Deferred[Any]]:
     )
 
 
-def _binding(queue: str, exchange: str, key: str) -> Callable[[Channel], Deferred[Any]]:
-    return lambda channel: channel.queue_bind(queue=queue, exchange=exchange, routing_key=key)
+def _binding(
+    queue: str, exchange: str, key: str, arguments: Mapping[str, Any] | None = None
+) -> Callable[[Channel], Deferred[Any]]:
+    return lambda channel: channel.queue_bind(
+        queue=queue, exchange=exchange, routing_key=key, arguments=dict(arguments or {})
+    )
