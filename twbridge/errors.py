@@ -26,6 +26,20 @@
     │       ├── ChannelClosed    not_found, forbidden, conflict or internal
     │       │   └── QueueDeleted not_found
     │       └── ConnectionClosed not_ready
+    ├── CallError                worker_error: a call of a task came to nothing
+    │   ├── UnknownTask          not_found
+    │   ├── ExpirationError      call_expired
+    │   ├── CallTimeout          timeout (a TimeoutError of Python's too)
+    │   ├── CallCancelled        cancelled
+    │   ├── CallLost             unknown
+    │   └── TaskError            worker_error
+    ├── PublicError              worker_error; what a task raises for all to read
+    ├── BadMessage               worker_error (a ValueError)
+    │   ├── BadBody              a body that can't be made, read or inflated
+    │   ├── BadRequest           not a call or a word to a worker
+    │   └── BadReply             not an answer to a call
+    ├── BadTask                  a task that can't be (a ValueError)
+    │   └── DuplicateTask        its name is taken
     ├── FrameError               bytes that are not AMQP 0-9-1
     └── EncodeError              a value that AMQP 0-9-1 can't carry
 
@@ -268,6 +282,186 @@ class ConnectionClosed(ProtocolClosed):
     @property
     def public(self) -> str:
         return "The connection to the message broker was lost."
+
+
+class CallError(TwbridgeError):
+    """A call of a task came to nothing.
+
+    Args:
+        task: the task's name.
+        text: what happened.
+    """
+
+    code = "worker_error"
+
+    def __init__(self, task: str, text: str) -> None:
+        super().__init__(text)
+        self.task = task
+
+    @property
+    def public(self) -> str:
+        return "The task failed."
+
+
+class UnknownTask(CallError):
+    """There is no queue for the task: no worker has ever served it here. It did not run."""
+
+    code = "not_found"
+
+    def __init__(self, task: str) -> None:
+        super().__init__(task, f"no worker has ever served the task {task!r}")
+
+    @property
+    def public(self) -> str:
+        return "There is no such task."
+
+
+class ExpirationError(CallError):
+    """No worker took the call in time.
+
+    Args:
+        reason: why it ended, in a few words.
+        time: how long it has waited, in seconds.
+        expiration: how long it was allowed to wait, in seconds.
+    """
+
+    code = "call_expired"
+
+    def __init__(self, task: str, reason: str, time: float, expiration: float) -> None:
+        super().__init__(
+            task,
+            f"no worker took the call of {task!r} within {expiration:g} s: "
+            f"{reason}, after {time:.3g} s",
+        )
+        self.reason = reason
+        self.time = time
+        self.expiration = expiration
+
+    @property
+    def public(self) -> str:
+        return "No worker took the call in time."
+
+
+class CallTimeout(CallError, TimeoutError):
+    """A worker took the call, and did not end it in time.
+
+    Args:
+        timeout: how long it was allowed to take, in seconds.
+    """
+
+    code = "timeout"
+
+    def __init__(self, task: str, timeout: float) -> None:
+        super().__init__(task, f"the task {task!r} did not end within {timeout:g} s")
+        self.timeout = timeout
+
+    @property
+    def public(self) -> str:
+        return "The task did not end in time."
+
+
+class CallCancelled(CallError):
+    """Who called has cancelled it; it may have run, in part or whole."""
+
+    code = "cancelled"
+
+    def __init__(self, task: str) -> None:
+        super().__init__(task, f"the call of {task!r} was cancelled")
+
+    @property
+    def public(self) -> str:
+        return "The call was cancelled."
+
+
+class CallLost(CallError):
+    """The way to the answer is gone (the broker's connection, the worker): it may have run.
+
+    Args:
+        reason: what was lost, in a few words.
+    """
+
+    code = "unknown"
+
+    def __init__(self, task: str, reason: str) -> None:
+        super().__init__(task, f"the call of {task!r} was lost: {reason}")
+        self.reason = reason
+
+    @property
+    def public(self) -> str:
+        return "The call was lost on its way; it may have run."
+
+
+class TaskError(CallError):
+    """The task raised something, or its worker refused the call.
+
+    Args:
+        type: the name of the exception's class at the worker.
+        message: its text.
+        traceback: the worker's traceback, where the task says that callers get it.
+        public: whether the text is meant for everybody (:class:`PublicError`).
+    """
+
+    def __init__(
+        self,
+        task: str,
+        type: str,
+        message: str,
+        traceback: str | None = None,
+        public: bool = False,
+    ) -> None:
+        super().__init__(task, f"{type}: {message}" if message else type)
+        self.type = type
+        self.message = message
+        self.traceback = traceback
+        self.is_public = public
+
+    @property
+    def public(self) -> str:
+        return self.message if self.is_public else super().public
+
+
+class PublicError(TwbridgeError):
+    """Raised by a task: its text is for everybody to read, browsers too. It is never retried."""
+
+    code = "worker_error"
+
+    @property
+    def public(self) -> str:
+        return str(self)
+
+
+class BadMessage(TwbridgeError, ValueError):
+    """A message of a call that can't be made or read. The text says why."""
+
+    code = "worker_error"
+
+    @property
+    def public(self) -> str:
+        return "A message of the call can't be read."
+
+
+class BadBody(BadMessage):
+    """A body that its serializer can't make, read or inflate, or may not."""
+
+    @property
+    def public(self) -> str:
+        return "The body of the call or of its answer can't be read."
+
+
+class BadRequest(BadMessage):
+    """A message for a worker that is no request and no word about one."""
+
+
+class BadReply(BadMessage):
+    """A message for a caller that is no answer."""
+
+
+class BadTask(TwbridgeError, ValueError):
+    """A task that can't be: its name, its options, or what they stand on. The text says why."""
+
+
+class DuplicateTask(BadTask):
+    """There is a task with this name already."""
 
 
 class FrameError(TwbridgeError):

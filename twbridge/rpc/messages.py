@@ -1,0 +1,522 @@
+"""What callers and workers tell each other, as AMQP messages (sans-I/O).
+
+A request goes to the task's queue; its answers, to the caller's. Any bytes and any headers that
+come from outside are read as one of the messages below, or refused with one sentence.
+
+======== ============================================================================
+request  key ``twbridge.task.<name>``, ``correlation_id`` the call's id, ``reply_to``;
+         headers: the user's own, ``twbridge-caller``, ``twbridge-timeout`` (ms)
+reply    ``correlation_id``; headers ``twbridge-reply`` (accepted, progress, result or
+         error), ``twbridge-worker``, and what belongs to each
+control  header ``twbridge-control`` (cancel or inspect)
+======== ============================================================================
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Mapping
+from typing import Any, Final, Literal, TypeAlias, TypeGuard, cast
+
+import msgspec
+from msgspec import Struct
+
+from twbridge.errors import (
+    BadMessage,
+    BadReply,
+    BadRequest,
+    BadTask,
+    EncodeError,
+    FrameError,
+)
+from twbridge.rpc.serializers import JSON, OCTETS, Body
+from twbridge.wire import Delivery
+
+__all__ = [
+    "DLX",
+    "FAILURES",
+    "MAX_TIMEOUT",
+    "PUBSUB",
+    "WORKERS",
+    "Accepted",
+    "Cancel",
+    "Control",
+    "DeadLetter",
+    "Failed",
+    "FailureKind",
+    "Inspect",
+    "Progress",
+    "Reply",
+    "Request",
+    "Result",
+    "check_channel",
+    "check_headers",
+    "check_task_name",
+    "check_timeout",
+    "control_properties",
+    "dead_queue",
+    "read_control",
+    "read_reply",
+    "read_request",
+    "reply_properties",
+    "request_properties",
+    "task_queue",
+]
+
+#: A headers exchange; what dies in a task's queue goes there.
+DLX: Final = "twbridge.dlx"
+#: A fanout exchange; every worker's control queue is bound to it.
+WORKERS: Final = "twbridge.workers"
+#: A topic exchange; its routing keys are the channels.
+PUBSUB: Final = "twbridge.pubsub"
+
+_TASK: Final = "twbridge.task."
+_DEAD: Final = "twbridge.dead."
+
+#: The longest time that a call may be given, in seconds: 49 days, RabbitMQ's longest expiration.
+MAX_TIMEOUT: Final = 4_294_967.0
+#: Characters of the text and of the traceback of a failure; the rest is left out.
+MAX_TEXT: Final = 65_536
+#: Bytes of a task's name.
+MAX_NAME: Final = 200
+#: Bytes of a channel's name: a routing key's.
+MAX_CHANNEL: Final = 255
+
+#: Priorities of callers are 0 to this.
+MAX_PRIORITY: Final = 255
+#: Priorities of the queues are 0 to this: a level costs memory at the broker.
+_LEVELS: Final = 10
+
+FailureKind: TypeAlias = Literal["failed", "timeout", "cancelled", "lost", "bad_request"]
+FAILURES: Final[frozenset[str]] = frozenset(
+    ("failed", "timeout", "cancelled", "lost", "bad_request")
+)
+
+
+class Request(Struct, frozen=True):
+    """A call on its way to a worker.
+
+    Attributes:
+        id: the call's id, its caller's only.
+        task: the task's name.
+        caller: the caller's id; empty where it has none, and then nobody can cancel it.
+        reply_to: the queue for the answers; None where nobody wants them.
+        headers: the user's own.
+        priority: 0 to 255; the queue's levels are fewer, so what is read is near what was sent.
+        timeout: seconds that were left when it was sent; None for no limit.
+        persistent: whether it outlives a restart of the broker.
+    """
+
+    id: str
+    task: str
+    caller: str
+    body: Body
+    reply_to: str | None = None
+    headers: dict[str, Any] = {}
+    priority: int = 0
+    timeout: float | None = None
+    persistent: bool = False
+
+
+class Accepted(Struct, frozen=True):
+    """A worker has the call; ``control`` is the queue where it hears of a cancel."""
+
+    id: str
+    worker: str
+    control: str
+
+
+class Progress(Struct, frozen=True):
+    """What a task tells on its way; numbered 1, 2, 3 and so on."""
+
+    id: str
+    worker: str
+    number: int
+    body: Body
+
+
+class Result(Struct, frozen=True):
+    """What a task returned, and the headers that it set."""
+
+    id: str
+    worker: str
+    body: Body
+    headers: dict[str, Any] = {}
+
+
+class Failed(Struct, frozen=True):
+    """The call came to nothing at the worker.
+
+    Attributes:
+        kind: ``failed`` the task raised it; ``timeout`` it was ended at its deadline;
+            ``cancelled`` as asked; ``lost`` its worker died under it; ``bad_request`` it was
+            never run.
+        type: the name of the exception's class.
+        traceback: only where the task says that callers get it.
+        public: whether the text is for everybody to read.
+    """
+
+    id: str
+    worker: str
+    kind: FailureKind
+    type: str
+    message: str
+    traceback: str | None = None
+    public: bool = False
+
+
+class DeadLetter(Struct, frozen=True):
+    """The request itself, back from its queue: ``expired``, ``rejected``, ``delivery_limit``."""
+
+    id: str
+    reason: str
+
+
+class Cancel(Struct, frozen=True):
+    """The caller wants the call to end."""
+
+    id: str
+    caller: str
+
+
+class Inspect(Struct, frozen=True):
+    """Somebody asks what a worker is and serves; answered to ``reply_to``."""
+
+    id: str
+    reply_to: str
+
+
+Reply: TypeAlias = Accepted | Progress | Result | Failed | DeadLetter
+Control: TypeAlias = Cancel | Inspect
+
+
+def task_queue(name: str) -> str:
+    """The queue of a task."""
+    return _TASK + name
+
+
+def dead_queue(name: str) -> str:
+    """The queue of the requests that a task's workers gave up."""
+    return _DEAD + name
+
+
+def check_task_name(name: str) -> str:
+    """The name itself: 1 to 200 bytes, no control characters.
+
+    Raises:
+        BadTask: it is no name for a task.
+    """
+    if not isinstance(name, str):
+        raise BadTask("the name of a task is a string")
+    return _checked(name, "a task", MAX_NAME)
+
+
+def check_channel(channel: str) -> str:
+    """The channel itself: 1 to 255 bytes, no control characters.
+
+    Raises:
+        EncodeError: it is no name for a channel.
+    """
+    try:
+        return _checked(channel, "a channel", MAX_CHANNEL)
+    except BadTask as error:
+        raise EncodeError(str(error)) from None
+
+
+def _checked(name: str, what: str, most: int) -> str:
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        raise BadTask(f"the name of {what} is not valid Unicode") from None
+    if not 0 < size <= most:
+        raise BadTask(f"the name of {what} has 1 to {most} bytes, and this one {size}")
+    if not name.isprintable() and any(unicodedata.category(each) == "Cc" for each in name):
+        raise BadTask(f"the name of {what} has no control characters")
+    return name
+
+
+def check_headers(headers: Mapping[str, Any]) -> None:
+    """Refuse the headers that are the broker's or ours.
+
+    Raises:
+        EncodeError: ``CC`` or ``BCC``, or a name that starts with ``twbridge-`` or ``x-``.
+    """
+    for name in headers:
+        if not isinstance(name, str):
+            raise EncodeError("the name of a header is a string")
+        if _is_reserved(name):
+            raise EncodeError(
+                f"the header {name[:100]!r} is not yours: CC, BCC and names that start with "
+                "twbridge- or x- are taken"
+            )
+
+
+def check_timeout(timeout: float) -> None:
+    """Refuse a time that no call can have.
+
+    Raises:
+        EncodeError: not a number, not over 0 or over MAX_TIMEOUT seconds.
+    """
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise EncodeError("the timeout is a number of seconds")
+    if not 0 < timeout <= MAX_TIMEOUT:
+        raise EncodeError(f"the timeout is over 0 and at most {MAX_TIMEOUT:.0f} s")
+
+
+def request_properties(request: Request) -> dict[str, Any]:
+    """The properties that a request is published with; its body is ``request.body.data``.
+
+    Raises:
+        EncodeError: a header that is not the user's, or a priority or time that can't be.
+    """
+    check_headers(request.headers)
+    priority = request.priority
+    if not isinstance(priority, int) or not 0 <= priority <= MAX_PRIORITY:
+        raise EncodeError(f"the priority is a whole number from 0 to {MAX_PRIORITY}")
+    headers = {**request.headers, "twbridge-caller": request.caller}
+    properties = {
+        **_body_properties(request.body),
+        "correlation_id": request.id,
+        "priority": round(priority * _LEVELS / MAX_PRIORITY),
+        "delivery_mode": 2 if request.persistent else 1,
+        "headers": headers,
+    }
+    if request.reply_to is not None:
+        properties["reply_to"] = request.reply_to
+    if request.timeout is not None:
+        check_timeout(request.timeout)
+        left = math.ceil(request.timeout * 1000)
+        headers["twbridge-timeout"] = left
+        properties["expiration"] = str(left)
+    return properties
+
+
+def read_request(delivery: Delivery) -> Request:
+    """Read what came to a task's queue.
+
+    Raises:
+        BadRequest: it is no request; the text says why.
+    """
+    properties, headers = _opened(delivery, BadRequest)
+    name = delivery.routing_key.removeprefix(_TASK)
+    if name == delivery.routing_key:
+        raise BadRequest("a request goes to the queue of a task")
+    identity = properties.get("correlation_id") or properties.get("message_id")
+    if not identity:
+        raise BadRequest("a request needs a correlation_id")
+    level = min(properties.get("priority", 0), _LEVELS)
+    return Request(
+        identity,
+        name,
+        _text(headers, "twbridge-caller", BadRequest, ""),
+        _body(delivery),
+        properties.get("reply_to") or None,
+        _own(headers),
+        round(level * MAX_PRIORITY / _LEVELS),
+        _timeout(headers),
+        properties.get("delivery_mode") == 2,
+    )
+
+
+def reply_properties(reply: Accepted | Progress | Result | Failed) -> tuple[dict[str, Any], bytes]:
+    """The properties and the body that a reply is published with.
+
+    Raises:
+        EncodeError: the task set a header that is not its own.
+    """
+    headers: dict[str, Any] = {"twbridge-worker": reply.worker}
+    properties: dict[str, Any] = {
+        "correlation_id": reply.id,
+        "delivery_mode": 1,
+        "headers": headers,
+    }
+    if isinstance(reply, Result):
+        if reply.headers:
+            check_headers(reply.headers)
+            headers.update(reply.headers)
+        headers["twbridge-reply"] = "result"
+        return properties | _body_properties(reply.body), reply.body.data
+    if isinstance(reply, Progress):
+        headers["twbridge-reply"] = "progress"
+        headers["twbridge-number"] = reply.number
+        return properties | _body_properties(reply.body), reply.body.data
+    if isinstance(reply, Accepted):
+        headers["twbridge-reply"] = "accepted"
+        return properties | {"reply_to": reply.control}, b""
+    headers["twbridge-reply"] = "error"
+    headers["twbridge-error"] = reply.kind
+    return properties | {"content_type": JSON}, _failure_body(reply)
+
+
+def read_reply(delivery: Delivery) -> Reply:
+    """Read what came to a caller's queue.
+
+    Raises:
+        BadReply: it is no answer; the text says why.
+    """
+    properties, headers = _opened(delivery, BadReply)
+    identity = properties.get("correlation_id")
+    if not identity:
+        raise BadReply("a reply needs a correlation_id")
+    if "x-first-death-reason" in headers:
+        return DeadLetter(identity, _text(headers, "x-first-death-reason", BadReply))
+    kind = headers.get("twbridge-reply")
+    worker = _text(headers, "twbridge-worker", BadReply, "")
+    if kind == "result":
+        return Result(identity, worker, _body(delivery), _own(headers))
+    if kind == "progress":
+        number = headers.get("twbridge-number")
+        if not _is_whole(number) or number < 1:
+            raise BadReply("twbridge-number is a whole number from 1")
+        return Progress(identity, worker, number, _body(delivery))
+    if kind == "accepted":
+        control = properties.get("reply_to")
+        if not control:
+            raise BadReply("an acceptance needs a reply_to")
+        return Accepted(identity, worker, control)
+    if kind == "error":
+        return _failure(identity, worker, headers, delivery.body)
+    raise BadReply("twbridge-reply is accepted, progress, result or error")
+
+
+def control_properties(control: Control) -> dict[str, Any]:
+    """The properties that a word to a worker is published with; its body is empty."""
+    if isinstance(control, Cancel):
+        headers = {"twbridge-control": "cancel", "twbridge-caller": control.caller}
+        return {"correlation_id": control.id, "delivery_mode": 1, "headers": headers}
+    headers = {"twbridge-control": "inspect"}
+    return {
+        "correlation_id": control.id,
+        "reply_to": control.reply_to,
+        "delivery_mode": 1,
+        "headers": headers,
+    }
+
+
+def read_control(delivery: Delivery) -> Control:
+    """Read what came to a worker's control queue.
+
+    Raises:
+        BadRequest: it is no word to a worker; the text says why.
+    """
+    properties, headers = _opened(delivery, BadRequest)
+    identity = properties.get("correlation_id")
+    if not identity:
+        raise BadRequest("a word to a worker needs a correlation_id")
+    kind = headers.get("twbridge-control")
+    if kind == "cancel":
+        caller = _text(headers, "twbridge-caller", BadRequest, "")
+        if not caller:
+            raise BadRequest("a cancel says whose call it is, in twbridge-caller")
+        return Cancel(identity, caller)
+    if kind == "inspect":
+        reply_to = properties.get("reply_to")
+        if not reply_to:
+            raise BadRequest("an inspection needs a reply_to")
+        return Inspect(identity, reply_to)
+    raise BadRequest("twbridge-control is cancel or inspect")
+
+
+class _Failure(Struct, omit_defaults=True):
+    """The body of an error."""
+
+    type: str
+    message: str
+    traceback: str | None = None
+    public: bool = False
+
+
+_encode_json = msgspec.json.Encoder().encode
+_decode_failure = msgspec.json.Decoder(_Failure).decode
+
+
+def _failure_body(failed: Failed) -> bytes:
+    traceback = failed.traceback
+    return _encode_json(
+        _Failure(
+            _valid(failed.type[:MAX_TEXT]),
+            _valid(failed.message[:MAX_TEXT]),
+            # What happened last stands at its end.
+            None if traceback is None else _valid(traceback[-MAX_TEXT:]),
+            failed.public,
+        )
+    )
+
+
+def _failure(identity: str, worker: str, headers: Mapping[str, Any], data: bytes) -> Failed:
+    kind = headers.get("twbridge-error")
+    if not isinstance(kind, str) or kind not in FAILURES:
+        raise BadReply("twbridge-error is failed, timeout, cancelled, lost or bad_request")
+    try:
+        found = _decode_failure(data)
+    except (ValueError, RecursionError):
+        raise BadReply("the body of an error is a JSON object with type and message") from None
+    return Failed(
+        identity,
+        worker,
+        cast(FailureKind, kind),
+        found.type,
+        found.message,
+        found.traceback,
+        found.public,
+    )
+
+
+def _valid(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _opened(
+    delivery: Delivery, refusal: type[BadMessage]
+) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    try:
+        properties = delivery.properties
+    except FrameError as error:
+        raise refusal(f"the properties are malformed: {error}") from None
+    return properties, properties.get("headers", {})
+
+
+def _body_properties(body: Body) -> dict[str, Any]:
+    if body.content_encoding is None:
+        return {"content_type": body.content_type}
+    return {"content_type": body.content_type, "content_encoding": body.content_encoding}
+
+
+def _body(delivery: Delivery) -> Body:
+    properties = delivery.properties
+    return Body(
+        delivery.body,
+        properties.get("content_type") or OCTETS,
+        properties.get("content_encoding") or None,
+    )
+
+
+def _text(
+    headers: Mapping[str, Any], name: str, refusal: type[BadMessage], default: str | None = None
+) -> str:
+    value = headers.get(name, default)
+    if not isinstance(value, str):
+        raise refusal(f"{name} is a string")
+    return value
+
+
+def _timeout(headers: Mapping[str, Any]) -> float | None:
+    left = headers.get("twbridge-timeout")
+    if left is None:
+        return None
+    if not _is_whole(left) or not 0 <= left <= MAX_TIMEOUT * 1000:
+        raise BadRequest("twbridge-timeout is a whole number of milliseconds, of 49 days at most")
+    return left / 1000
+
+
+def _is_whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _own(headers: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: headers[name] for name in headers if not _is_reserved(name)} if headers else {}
+
+
+def _is_reserved(name: str) -> bool:
+    return name.lower().startswith(("twbridge-", "x-")) or name in ("CC", "BCC")
