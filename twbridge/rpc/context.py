@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from twbridge.rpc.messages import check_channel
+from twbridge.rpc.names import check_channel
 from twbridge.rpc.serializers import Body, Serializers
 
 __all__ = ["Context", "Pubsub", "context", "entered"]

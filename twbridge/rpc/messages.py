@@ -15,20 +15,40 @@ control  header ``twbridge-control`` (cancel or inspect)
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Mapping
-from typing import Any, Final, Literal, TypeAlias, TypeGuard, cast
+from typing import Any, Final, TypeGuard, cast
 
 import msgspec
 from msgspec import Struct
 
-from twbridge.errors import (
-    BadMessage,
-    BadReply,
-    BadRequest,
-    BadTask,
-    EncodeError,
-    FrameError,
+from twbridge.errors import BadMessage, BadReply, BadRequest, EncodeError, FrameError
+from twbridge.rpc.kinds import (
+    FAILURES,
+    Accepted,
+    Cancel,
+    Control,
+    DeadLetter,
+    Failed,
+    FailureKind,
+    Inspect,
+    Progress,
+    Reply,
+    Request,
+    Result,
+)
+from twbridge.rpc.names import (
+    DLX,
+    MAX_TIMEOUT,
+    PUBSUB,
+    WORKERS,
+    check_channel,
+    check_headers,
+    check_task_name,
+    check_timeout,
+    dead_queue,
+    is_reserved,
+    task_name,
+    task_queue,
 )
 from twbridge.rpc.serializers import JSON, OCTETS, Body
 from twbridge.wire import Delivery
@@ -61,207 +81,17 @@ __all__ = [
     "read_request",
     "reply_properties",
     "request_properties",
+    "task_name",
     "task_queue",
 ]
 
-#: A headers exchange; what dies in a task's queue goes there.
-DLX: Final = "twbridge.dlx"
-#: A fanout exchange; every worker's control queue is bound to it.
-WORKERS: Final = "twbridge.workers"
-#: A topic exchange; its routing keys are the channels.
-PUBSUB: Final = "twbridge.pubsub"
-
-_TASK: Final = "twbridge.task."
-_DEAD: Final = "twbridge.dead."
-
-#: The longest time that a call may be given, in seconds: 49 days, RabbitMQ's longest expiration.
-MAX_TIMEOUT: Final = 4_294_967.0
 #: Characters of the text and of the traceback of a failure; the rest is left out.
 MAX_TEXT: Final = 65_536
-#: Bytes of a task's name.
-MAX_NAME: Final = 200
-#: Bytes of a channel's name: a routing key's.
-MAX_CHANNEL: Final = 255
 
 #: Priorities of callers are 0 to this.
 MAX_PRIORITY: Final = 255
 #: Priorities of the queues are 0 to this: a level costs memory at the broker.
 _LEVELS: Final = 10
-
-FailureKind: TypeAlias = Literal["failed", "timeout", "cancelled", "lost", "bad_request"]
-FAILURES: Final[frozenset[str]] = frozenset(
-    ("failed", "timeout", "cancelled", "lost", "bad_request")
-)
-
-
-class Request(Struct, frozen=True):
-    """A call on its way to a worker.
-
-    Attributes:
-        id: the call's id, its caller's only.
-        task: the task's name.
-        caller: the caller's id; empty where it has none, and then nobody can cancel it.
-        reply_to: the queue for the answers; None where nobody wants them.
-        headers: the user's own.
-        priority: 0 to 255; the queue's levels are fewer, so what is read is near what was sent.
-        timeout: seconds that were left when it was sent; None for no limit.
-        persistent: whether it outlives a restart of the broker.
-    """
-
-    id: str
-    task: str
-    caller: str
-    body: Body
-    reply_to: str | None = None
-    headers: dict[str, Any] = {}
-    priority: int = 0
-    timeout: float | None = None
-    persistent: bool = False
-
-
-class Accepted(Struct, frozen=True):
-    """A worker has the call; ``control`` is the queue where it hears of a cancel."""
-
-    id: str
-    worker: str
-    control: str
-
-
-class Progress(Struct, frozen=True):
-    """What a task tells on its way; numbered 1, 2, 3 and so on."""
-
-    id: str
-    worker: str
-    number: int
-    body: Body
-
-
-class Result(Struct, frozen=True):
-    """What a task returned, and the headers that it set."""
-
-    id: str
-    worker: str
-    body: Body
-    headers: dict[str, Any] = {}
-
-
-class Failed(Struct, frozen=True):
-    """The call came to nothing at the worker.
-
-    Attributes:
-        kind: ``failed`` the task raised it; ``timeout`` it was ended at its deadline;
-            ``cancelled`` as asked; ``lost`` its worker died under it; ``bad_request`` it was
-            never run.
-        type: the name of the exception's class.
-        traceback: only where the task says that callers get it.
-        public: whether the text is for everybody to read.
-    """
-
-    id: str
-    worker: str
-    kind: FailureKind
-    type: str
-    message: str
-    traceback: str | None = None
-    public: bool = False
-
-
-class DeadLetter(Struct, frozen=True):
-    """The request itself, back from its queue: ``expired``, ``rejected``, ``delivery_limit``."""
-
-    id: str
-    reason: str
-
-
-class Cancel(Struct, frozen=True):
-    """The caller wants the call to end."""
-
-    id: str
-    caller: str
-
-
-class Inspect(Struct, frozen=True):
-    """Somebody asks what a worker is and serves; answered to ``reply_to``."""
-
-    id: str
-    reply_to: str
-
-
-Reply: TypeAlias = Accepted | Progress | Result | Failed | DeadLetter
-Control: TypeAlias = Cancel | Inspect
-
-
-def task_queue(name: str) -> str:
-    """The queue of a task."""
-    return _TASK + name
-
-
-def dead_queue(name: str) -> str:
-    """The queue of the requests that a task's workers gave up."""
-    return _DEAD + name
-
-
-def check_task_name(name: str) -> str:
-    """The name itself: 1 to 200 bytes, no control characters.
-
-    Raises:
-        BadTask: it is no name for a task.
-    """
-    if not isinstance(name, str):
-        raise BadTask("the name of a task is a string")
-    return _checked(name, "a task", MAX_NAME)
-
-
-def check_channel(channel: str) -> str:
-    """The channel itself: 1 to 255 bytes, no control characters.
-
-    Raises:
-        EncodeError: it is no name for a channel.
-    """
-    try:
-        return _checked(channel, "a channel", MAX_CHANNEL)
-    except BadTask as error:
-        raise EncodeError(str(error)) from None
-
-
-def _checked(name: str, what: str, most: int) -> str:
-    try:
-        size = len(name.encode())
-    except UnicodeEncodeError:
-        raise BadTask(f"the name of {what} is not valid Unicode") from None
-    if not 0 < size <= most:
-        raise BadTask(f"the name of {what} has 1 to {most} bytes, and this one {size}")
-    if not name.isprintable() and any(unicodedata.category(each) == "Cc" for each in name):
-        raise BadTask(f"the name of {what} has no control characters")
-    return name
-
-
-def check_headers(headers: Mapping[str, Any]) -> None:
-    """Refuse the headers that are the broker's or ours.
-
-    Raises:
-        EncodeError: ``CC`` or ``BCC``, or a name that starts with ``twbridge-`` or ``x-``.
-    """
-    for name in headers:
-        if not isinstance(name, str):
-            raise EncodeError("the name of a header is a string")
-        if _is_reserved(name):
-            raise EncodeError(
-                f"the header {name[:100]!r} is not yours: CC, BCC and names that start with "
-                "twbridge- or x- are taken"
-            )
-
-
-def check_timeout(timeout: float) -> None:
-    """Refuse a time that no call can have.
-
-    Raises:
-        EncodeError: not a number, not over 0 or over MAX_TIMEOUT seconds.
-    """
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
-        raise EncodeError("the timeout is a number of seconds")
-    if not 0 < timeout <= MAX_TIMEOUT:
-        raise EncodeError(f"the timeout is over 0 and at most {MAX_TIMEOUT:.0f} s")
 
 
 def request_properties(request: Request) -> dict[str, Any]:
@@ -299,8 +129,8 @@ def read_request(delivery: Delivery) -> Request:
         BadRequest: it is no request; the text says why.
     """
     properties, headers = _opened(delivery, BadRequest)
-    name = delivery.routing_key.removeprefix(_TASK)
-    if name == delivery.routing_key:
+    name = task_name(delivery.routing_key)
+    if name is None:
         raise BadRequest("a request goes to the queue of a task")
     identity = properties.get("correlation_id") or properties.get("message_id")
     if not identity:
@@ -515,8 +345,4 @@ def _is_whole(value: object) -> TypeGuard[int]:
 
 
 def _own(headers: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: headers[name] for name in headers if not _is_reserved(name)} if headers else {}
-
-
-def _is_reserved(name: str) -> bool:
-    return name.lower().startswith(("twbridge-", "x-")) or name in ("CC", "BCC")
+    return {name: headers[name] for name in headers if not is_reserved(name)} if headers else {}

@@ -29,7 +29,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, cast, get_args
 from msgspec import Struct
 
 from twbridge.errors import BadTask, DuplicateTask, EncodeError
-from twbridge.rpc.messages import check_task_name, check_timeout
+from twbridge.rpc.names import check_task_name, check_timeout
 
 __all__ = [
     "MAX_CONCURRENCY",
