@@ -20,6 +20,7 @@ SANS_IO = (
     "auth.interfaces",
     "auth.logins",
     "bus",
+    "calls",
     "client.addresses",
     "client.backoff",
     "client.callbacks",

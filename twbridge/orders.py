@@ -11,23 +11,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from enum import IntEnum, auto
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, execute
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twbridge import commands
-from twbridge.calls import call
+from twbridge.calls import Calls
 from twbridge.commands import Command, Event, Id
 from twbridge.destinations import Destination
 from twbridge.dialects.interfaces import ICodec
 from twbridge.errors import (
     BadDestination,
     BadFrame,
-    Conflict,
     NotFound,
-    TooMany,
     TwbridgeError,
     UnknownOperation,
 )
@@ -35,9 +33,6 @@ from twbridge.policy import Peer
 from twbridge.ports import Services, Transport
 from twbridge.publishes import publish
 from twbridge.subscriptions.held import Held, Holder
-
-if TYPE_CHECKING:
-    from twbridge.rpc.serializers import Body
 
 __all__ = ["CARRIED_OUT", "Orders", "State"]
 
@@ -100,8 +95,8 @@ class Orders(Holder, ABC):
         # Publishes without an answer; and who leaves when there are none.
         self._pending = 0
         self._leaving: commands.Disconnect | None = None
-        # Calls without an answer, by id; None: most sessions never make one.
-        self._calls: dict[Id, Deferred[commands.Result]] | None = None
+        # None: most sessions never call anything.
+        self._calls: Calls | None = None
         self._nonsense = 0
         self._paused = 0
 
@@ -283,44 +278,14 @@ class Orders(Holder, ABC):
             self._leave()
 
     def _call(self, command: commands.Call) -> None:
-        calls = self._calls
-        if calls is None:
-            calls = self._calls = {}
-        identity = command.id
-        if identity in calls:
-            raise Conflict("A call with this id is under way.")
-        if len(calls) >= self._services.limits.calls:
-            raise TooMany(f"At most {self._services.limits.calls} calls may be under way.")
-
-        def progressed(body: Body) -> None:
-            self.tell(commands.Progress(identity, body.data, body.content_type))
-
-        called = calls[identity] = call(command, self.peer, self._services, progressed)
-        called.addCallbacks(
-            self._called,
-            self._not_called,
-            callbackArgs=(calls,),
-            errbackArgs=(calls, command),
-        )
-
-    def _called(self, result: commands.Result, calls: dict[Id, Any]) -> None:
-        del calls[result.id]
-        self.tell(result)
-
-    def _not_called(self, failure: Failure, calls: dict[Id, Any], command: commands.Call) -> None:
-        del calls[command.id]
-        self._answer_refused(failure, command.id, "call", command.destination)
+        if self._calls is None:
+            self._calls = Calls(self._services, self.peer, self.tell, self._answer_refused)
+        self._calls.begin(command)
 
     def _cancel(self, command: commands.Cancel) -> None:
-        called = None if self._calls is None else self._calls.get(command.id)
-        if called is None:
+        if self._calls is None:
             raise NotFound("There is no call with this id under way.")
-        called.cancel()
-
-    def _cancel_calls(self) -> None:
-        """Nobody waits for an answer any more."""
-        for called in [*(self._calls or {}).values()]:
-            called.cancel()
+        self._calls.cancel(command.id)
 
     def _answer_refused(
         self,

@@ -221,7 +221,8 @@ class Session(Orders):
         if login is not None:
             login.cancel()
         self._held.close(self)
-        self._cancel_calls()
+        if self._calls is not None:
+            self._calls.cancel_all()
 
     def _write(self) -> None:
         self._held.writable(self)

@@ -22,6 +22,7 @@ from twbridge.auth import checker
 from twbridge.broker import EmbeddedBroker
 from twbridge.bus import Bus, BusError
 from twbridge.daemon import topology
+from twbridge.daemon.calling import OnDemand
 from twbridge.daemon.doors import Doors
 from twbridge.daemon.notify import Notifier
 from twbridge.daemon.taps import Taps, log_failures
@@ -103,6 +104,7 @@ class Bridge:
             redeclare=partial(topology.redeclare, link, settings),
         )
         self._declarer = Declarer(link)
+        self._calls = OnDemand(link, reactor)
         self._readiness = Readiness(link, reactor)
         services = self._services()
         self._gate = services.gate
@@ -142,8 +144,10 @@ class Bridge:
                 message=limits.message,
                 frame=min(limits.frame, limits.message),
                 subscriptions=limits.subscriptions,
+                calls=limits.calls,
                 prefetch=limits.prefetch,
             ),
+            calls=self._calls,
             heartbeat=settings.websocket.ping_interval,
             checker=checker(settings, self._reactor, self.link.parameters),
         )
@@ -215,6 +219,7 @@ class Bridge:
         await self._step("stopping to listen", self._doors.stop_listening())
         await self._step("stopping the plugins", self._plugins.stop())
         await self._step("closing the clients' connections", self._doors.close())
+        await self._step("ending the calls", self._calls.stop())
         self._taps.stop()
         self._declarer.stop()
         self._subscriptions.stop()
