@@ -16,12 +16,10 @@ from twbridge.ports import Calling, CallResult, Services
 from twbridge.rpc.serializers import Body, inflate
 from twbridge.wire import encode_properties
 
-__all__ = ["DEFAULT_TIMEOUT", "MAX_TIMEOUT", "Calls"]
+__all__ = ["DEFAULT_TIMEOUT", "Calls"]
 
 #: How long a call may take where the client does not say, in seconds.
 DEFAULT_TIMEOUT = 30.0
-#: The longest time that a client may give a call, in seconds.
-MAX_TIMEOUT = 3600.0
 
 #: Headers that steer a broker or a worker.
 _RESERVED = ("twbridge-", "x-")
