@@ -1,0 +1,188 @@
+"""Channels that callers publish to and subscribe to; tasks may publish to them too.
+
+At most once: a message reaches who is subscribed and connected when it is published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from inspect import isawaitable
+from typing import Any
+
+from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from twbridge.amqp import Exchange, Link
+from twbridge.errors import EncodeError, TwbridgeError
+from twbridge.rpc.messages import PUBSUB, check_channel
+from twbridge.rpc.ownqueue import OwnQueue
+from twbridge.rpc.serializers import Body, Serializers
+from twbridge.topics import compile_pattern
+from twbridge.wire import Delivery
+
+__all__ = ["Callback", "PubSub", "body_of", "body_properties"]
+
+_log = Logger()
+
+#: What is called with the channel of a message and its value.
+Callback = Callable[[str, Any], object]
+
+
+class PubSub:
+    """What one caller publishes and is subscribed to.
+
+    Args:
+        link: the way to the broker.
+        clock: IReactorTime.
+        serializers: make bodies of values, and values of bodies.
+    """
+
+    def __init__(self, link: Link, clock: Any, serializers: Serializers) -> None:
+        self._link = link
+        self._serializers = serializers
+        self._exchange = Exchange(PUBSUB, "topic")
+        self._queue = OwnQueue(link, clock, self._exchange, self._delivered)
+        self._declared: Deferred[None] | None = None
+        self._patterns: dict[str, tuple[Callable[[str], bool], list[Callback]]] = {}
+
+    def publish(self, channel: str, body: Any) -> Deferred[None]:
+        """Send to whoever is subscribed now, nobody included; fires when the broker has it.
+
+        Fails as ``Link.publish`` does, with EncodeError for a channel that is no routing key, and
+        with what the serializer says of a body.
+        """
+        try:
+            check_channel(channel)
+            encoded = self._serializers.encode(body)
+        except Exception:
+            return fail(Failure())
+        if self._declared is not None and self._declared.called:
+            return self._publish(None, channel, encoded)
+        sent: Deferred[None] = Deferred()
+        self._declare().addCallback(self._publish, channel, encoded).addBoth(sent.callback)
+        return sent
+
+    def _publish(self, _: object, channel: str, body: Body) -> Deferred[None]:
+        properties = body_properties(body) | {"delivery_mode": 1}
+        return self._link.publish(PUBSUB, channel, body.data, properties)
+
+    def _declare(self) -> Deferred[None]:
+        """The exchange is there, before any subscriber too; fires at once while the link is down:
+        it is declared then before anything is published.
+        """
+        declared: Deferred[None] = Deferred()
+        if self._declared is None:
+            self._declared = self._link.declare(self._exchange)
+            self._declared.addErrback(self._not_declared)
+        self._declared.addBoth(_pass_on, declared)
+        return declared
+
+    def _not_declared(self, failure: Failure) -> Failure:
+        self._declared = None
+        return failure
+
+    def subscribe(self, channel: str, callback: Callback) -> Deferred[None]:
+        """Have ``callback(channel, value)`` called with each message from now on.
+
+        Args:
+            channel: a name, or a topic pattern: ``*`` is one word, ``#`` any number.
+            callback: may be a coroutine function; what it raises is logged.
+
+        Fires when the broker has the subscription, which is kept over reconnects. Fails, and
+        nothing is subscribed, with ChannelClosed, with NotReady when the link is not up in time,
+        or with EncodeError.
+        """
+        try:
+            check_channel(channel)
+        except EncodeError:
+            return fail(Failure())
+        known = self._patterns.get(channel)
+        if known is None:
+            self._patterns[channel] = (compile_pattern(channel), [callback])
+        else:
+            known[1].append(callback)
+        started = self._queue.start()
+        bound = self._queue.bind(channel)
+        started.addErrback(lambda failure: failure.trap(TwbridgeError) and None)
+        return bound.addErrback(self._not_subscribed, channel, callback)
+
+    def _not_subscribed(self, failure: Failure, channel: str, callback: Callback) -> Failure:
+        self._drop(channel, callback)
+        return failure
+
+    def unsubscribe(self, channel: str, callback: Callback | None = None) -> Deferred[None]:
+        """Take back one subscription, or all to that channel. It is not called any more.
+
+        Fires when the broker has done it. Nothing happens where there is none.
+        """
+        if channel not in self._patterns:
+            return succeed(None)
+        self._drop(channel, callback)
+        return succeed(None) if channel in self._patterns else self._queue.unbind(channel)
+
+    def _drop(self, channel: str, callback: Callback | None) -> None:
+        callbacks = self._patterns[channel][1] if channel in self._patterns else []
+        if callback is None:
+            callbacks.clear()
+        elif callback in callbacks:
+            callbacks.remove(callback)
+        if not callbacks:
+            self._patterns.pop(channel, None)
+
+    def stop(self) -> Deferred[None]:
+        """End all subscriptions. Never fails."""
+        self._patterns.clear()
+        self._declared = None
+        return self._queue.stop()
+
+    def _delivered(self, delivery: Delivery) -> None:
+        channel = delivery.routing_key
+        called = [
+            callback
+            for matches, callbacks in self._patterns.values()
+            if matches(channel)
+            for callback in callbacks
+        ]
+        if not called:
+            return
+        try:
+            value = self._serializers.decode(body_of(delivery))
+        except Exception as error:
+            _log.warn("A message on {channel} can't be read: {error}", channel=channel, error=error)
+            return
+        for callback in called:
+            self._call(callback, channel, value)
+
+    def _call(self, callback: Callback, channel: str, value: Any) -> None:
+        try:
+            result = callback(channel, value)
+            if isawaitable(result):
+                ensureDeferred(result).addErrback(_broke)  # type: ignore[arg-type]
+        except Exception:
+            _broke(Failure())
+
+
+def body_of(delivery: Delivery) -> Body:
+    """The body of any message; without a content type it is bytes."""
+    properties = delivery.properties
+    kind = properties.get("content_type") or "application/octet-stream"
+    return Body(delivery.body, kind, properties.get("content_encoding"))
+
+
+def body_properties(body: Body) -> dict[str, Any]:
+    """The properties that say how a body is to be read."""
+    if body.content_encoding is None:
+        return {"content_type": body.content_type}
+    return {"content_type": body.content_type, "content_encoding": body.content_encoding}
+
+
+def _pass_on(result: Any, to: Deferred[None]) -> Any:
+    """Give a result, or a failure, to one more."""
+    if not to.called:
+        to.callback(result)
+    return None
+
+
+def _broke(failure: Failure) -> None:
+    _log.failure("A subscriber broke", failure)
