@@ -36,23 +36,29 @@ def write_soon(transport: Any, data: bytes) -> None:
     Where the transport can't send at once (TLS), where something waits for the socket already, and
     where it is about to close, this is its ``write``.
     """
-    transport.write(data)
-    if not _is_plain(transport):
+    if not _is_plain(transport) or transport.dataBuffer:
+        transport.write(data)
         return
     pieces = transport._tempDataBuffer
-    if len(pieces) < MANY and transport._tempDataLen < MUCH:
+    size = transport._tempDataLen + len(data)
+    if pieces and len(pieces) < MANY - 1 and size < MUCH:
+        # The reactor knows of those before, and the producer need not be paused.
+        pieces.append(data)
+        transport._tempDataLen = size
         return
-    if (
-        transport.dataBuffer
-        or transport.producerPaused
-        or transport.disconnecting
-        or transport._writeDisconnecting
-    ):
-        return  # it has to wait for the socket
+    transport.write(data)
+    if (len(pieces) < MANY and size < MUCH) or _has_to_wait(transport):
+        return
     collected = b"".join(pieces)
     pieces.clear()
     transport._tempDataLen = 0
     _send(transport, collected)
+
+
+def _has_to_wait(transport: tcp.Connection) -> bool:
+    return bool(
+        transport.producerPaused or transport.disconnecting or transport._writeDisconnecting
+    )
 
 
 class _Direct:

@@ -7,7 +7,7 @@ promises that.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -119,33 +119,46 @@ def publish(command: Publish, peer: Peer, services: Services, resends: bool) -> 
         command.properties.setdefault("message_id", message_id(client, identity))
     mandatory = screen(command, services.limits.message, services.limits.headers)
     services.policy.check("publish", destination, peer)
-    send: Callable[[], Deferred[None]] = partial(
-        services.link.publish,
+    if command.declare is not None:
+        services.policy.check_dead_letters(command.declare, peer)
+    if client is None or identity is None:
+        return _send(command, services, mandatory)
+    content = (destination.exchange, destination.routing_key, command.body)
+    send = partial(_send, command, services, mandatory)
+    return services.resends.publish(peer.user, client, identity, content, send)
+
+
+def _send(command: Publish, services: Services, mandatory: bool) -> Deferred[None]:
+    """Declare, then send; and once more where the queue was deleted since it was declared."""
+    queue = command.declare
+    if queue is None:
+        return _publish(None, command, services, mandatory)
+    if services.declarer.knows(queue):
+        sent = _publish(None, command, services, mandatory)
+    else:
+        sent = services.declarer.ensure(queue)
+        sent.addCallback(_publish, command, services, mandatory)
+    return sent.addErrback(_send_again, command, services, mandatory)
+
+
+def _send_again(
+    failure: Failure, command: Publish, services: Services, mandatory: bool
+) -> Deferred[None]:
+    failure.trap(Unroutable)
+    assert command.declare is not None
+    services.declarer.forget(command.declare)
+    declared = services.declarer.ensure(command.declare)
+    return declared.addCallback(_publish, command, services, mandatory)
+
+
+def _publish(
+    _declared: None, command: Publish, services: Services, mandatory: bool
+) -> Deferred[None]:
+    destination = command.destination
+    return services.link.publish(
         destination.exchange,
         destination.routing_key,
         command.body,
         command.properties,
         mandatory=mandatory,
     )
-    if command.declare is not None:
-        services.policy.check_dead_letters(command.declare, peer)
-        send = partial(_declared, services.declarer, command.declare, send)
-    if client is None or identity is None:
-        return send()
-    content = (destination.exchange, destination.routing_key, command.body)
-    return services.resends.publish(peer.user, client, identity, content, send)
-
-
-def _declared(
-    declarer: Declarer, queue: Queue, send: Callable[[], Deferred[None]]
-) -> Deferred[None]:
-    """Declare, then send; and once more where the queue was deleted since it was declared."""
-
-    def again(failure: Failure) -> Deferred[None]:
-        failure.trap(Unroutable)
-        declarer.forget(queue)
-        return declarer.ensure(queue).addCallback(lambda _: send())
-
-    if declarer.knows(queue):
-        return send().addErrback(again)
-    return declarer.ensure(queue).addCallback(lambda _: send()).addErrback(again)

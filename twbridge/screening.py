@@ -24,7 +24,9 @@ DIRECT_REPLY = "amq.rabbitmq.reply-to"
 #: What all other properties have at most, encoded, and an entry of text beside its text.
 _OTHERS, _ENTRY = 14 * (MAX_BYTES + 1), 6
 
-_KINDS = ("exchange", "topic", "queue", "amq-queue", "stream", "reply-queue")
+_KINDS = frozenset({"exchange", "topic", "queue", "amq-queue", "stream", "reply-queue"})
+#: Characters of a text that is within its limit, whatever they are.
+_SHORT = MAX_BYTES // 4
 
 
 def screen(publish: Publish, max_body: int, max_headers: int) -> bool:
@@ -56,7 +58,7 @@ def screen(publish: Publish, max_body: int, max_headers: int) -> bool:
         check = _CHECKS.get(name)
         if check is not None:
             check(value)
-        elif isinstance(value, str) and len(value.encode()) > MAX_BYTES:
+        elif isinstance(value, str) and len(value) > _SHORT and len(value.encode()) > MAX_BYTES:
             raise TooLarge(f"The property {name} is over {MAX_BYTES} bytes.")
     headers = publish.properties.get("headers")
     # Encoded here, and once more where it is published: only where it has to be.

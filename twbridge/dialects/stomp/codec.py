@@ -5,6 +5,7 @@ An error is one ERROR frame and the end of the connection, as STOMP demands.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -121,7 +122,7 @@ class StompCodec:
         if event.id is None:
             return None
         if isinstance(event.id, str):
-            return self._receipts(event.id)
+            return _plain_receipt(event.id) or self._receipts(event.id)
         waiting = self._conversation.waiting.pop(event.id, None)
         if waiting is None:
             return None
@@ -190,6 +191,17 @@ class StompCodec:
 
     def _frame(self, command: str, *headers: tuple[str, str], body: bytes = b"") -> bytes:
         return write_frame(command, headers, body, self._conversation.version)
+
+
+#: What is written in the same way in every version.
+_is_plain = re.compile(r"[^\\:\n\r\0]*").fullmatch
+
+
+def _plain_receipt(identity: str) -> bytes | None:
+    """The RECEIPT, without the way through every header that there might be."""
+    if not _is_plain(identity):
+        return None
+    return f"RECEIPT\nreceipt-id:{identity}\n\n\0".encode()
 
 
 def _is_late(event: commands.Refused, waiting: Waiting) -> bool:

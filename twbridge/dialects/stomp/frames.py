@@ -118,16 +118,18 @@ class FrameParser:
             TooLarge: the frame is over a limit; likewise.
         """
         frame = None
-        if self._head is not None or (self._at < len(self._buffer) and self._read_head()):
+        if self._at == len(self._buffer):
+            self._buffer = b""
+            self._at = self._scanned = 0
+            return None
+        if self._head is not None or self._read_head():
             frame = self._read_body()
         if frame is None:
             self._keep_rest()
         return frame
 
     def _keep_rest(self) -> None:
-        if self._at == len(self._buffer):
-            self._buffer = b""
-        elif isinstance(self._buffer, bytearray):
+        if isinstance(self._buffer, bytearray):
             del self._buffer[: self._at]
         else:
             self._buffer = bytearray(self._buffer[self._at :])
@@ -138,9 +140,11 @@ class FrameParser:
         data, limit = self._buffer, self._limits.head
         start = self._at
         if self._scanned <= start:
-            between = _BETWEEN_FRAMES.match(data, start)
-            assert between is not None
-            start = self._at = self._scanned = between.end()
+            if data[start] <= 13:
+                between = _BETWEEN_FRAMES.match(data, start)
+                assert between is not None
+                start = self._at = between.end()
+            self._scanned = start
         end, after = _end_of_head(data, self._scanned)
         size = (len(data) if end < 0 else end) - start
         if size > limit:

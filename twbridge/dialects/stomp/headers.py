@@ -79,17 +79,18 @@ def properties_of(frame: Frame) -> dict[str, Any]:
         BadFrame: a number that is none, or too large.
     """
     headers = frame.headers
-    persistent = is_true(headers.get("persistent"))
-    properties: dict[str, Any] = {"delivery_mode": 2 if persistent else 1}
+    properties: dict[str, Any] = {"delivery_mode": 1}
     users: dict[str, str] = {}
     for name, value in headers.items():
         if name not in _NOT_USERS:
             users[name] = value
         elif name in _TEXTS:
             properties[_TEXTS[name]] = value
-    for name, (attribute, most) in _NUMBERS.items():
-        if name in headers:
+        elif name in _NUMBERS:
+            attribute, most = _NUMBERS[name]
             properties[attribute] = whole_number(headers, name, most)
+        elif name == "persistent" and is_true(value):
+            properties["delivery_mode"] = 2
     if users:
         properties["headers"] = users
     return properties

@@ -64,6 +64,10 @@ _NUMBER_ARGUMENTS = (
     "x-max-priority",
     "x-message-ttl",
 )
+#: What a SEND may say of its queue. Nearly all say nothing: so they are told by one look.
+_OF_THE_QUEUE = frozenset(
+    {"durable", "auto-delete", "exclusive", *_TEXT_ARGUMENTS, *_NUMBER_ARGUMENTS}
+)
 
 
 # -- destinations -----------------------------------------------------------------------------
@@ -322,7 +326,9 @@ def read_send(frame: Frame) -> commands.Publish:
         _address(headers["reply-to"])
     publish = commands.Publish(None, destination, frame.body, properties_of(frame))
     if destination.kind == "queue":
-        queue = _queue(destination, headers, subscribing=False)
+        queue = None
+        if not _OF_THE_QUEUE.isdisjoint(headers):
+            queue = _queue(destination, headers, subscribing=False)
         publish.declare = queue or _default_queue(destination.name)
     elif destination.kind in ("amq-queue", "reply-queue"):
         # Who answers somebody that has gone has done nothing wrong.
