@@ -7,6 +7,7 @@ import click
 from twbridge import __version__
 from twbridge.cli.messages import pub, sub
 from twbridge.cli.settings import check, config
+from twbridge.cli.tasks import tasks
 
 __all__ = ["main"]
 
@@ -17,5 +18,5 @@ def main() -> None:
     """Looks at settings, subscribes, and publishes. `twistd -n twbridge` starts the bridge."""
 
 
-for _command in (check, config, sub, pub):
+for _command in (check, config, sub, pub, tasks):
     main.add_command(_command)
