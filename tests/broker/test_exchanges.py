@@ -6,6 +6,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from twbridge.broker.exchanges import Binding, Exchange, route
@@ -17,7 +18,7 @@ keys = words.map(".".join)
 
 
 def queue(name: str) -> Queue:
-    return Queue(name, Memory())
+    return Queue(name, Memory(), Clock())
 
 
 def matches(pattern: list[str], key: list[str]) -> bool:

@@ -108,9 +108,9 @@ class QueueDeclareTests(SynchronousTestCase):
                 "'x-queue-type' for queue 'q' in vhost '/': {unacceptable_type,signedint}",
             ),
             (
-                {"x-overflow": "reject-publish-dlx"},
-                "'x-overflow' for queue 'q' in vhost '/': "
-                '"the embedded broker has no dead letters"',
+                {"x-dead-letter-routing-key": "k"},
+                "'x-dead-letter-routing-key' for queue 'q' in vhost '/': "
+                "routing_key_but_no_dlx_defined",
             ),
             ({"x-overflow": "odd"}, "'x-overflow' for queue 'q' in vhost '/': invalid_overflow"),
             (
@@ -129,21 +129,22 @@ class QueueDeclareTests(SynchronousTestCase):
         self.assertNotIn("q", self.client.vhost.queues)
 
     def test_what_this_broker_can_not_do_is_refused_and_not_ignored(self) -> None:
-        for name in ("x-message-ttl", "x-dead-letter-exchange", "x-max-priority"):
+        for arguments, what in [
+            ({"x-single-active-consumer": True}, "'x-single-active-consumer'"),
+            ({"x-cancel-on-ha-failover": True}, "'x-cancel-on-ha-failover'"),
+            ({"x-consumer-timeout": 1000}, "'x-consumer-timeout'"),
+            (
+                {"x-queue-type": "quorum", "x-dead-letter-strategy": "at-least-once"},
+                "'x-dead-letter-strategy' with the value 'at-least-once'",
+            ),
+        ]:
             self.assertEqual(
-                self.declare(arguments={name: 1}),
+                self.declare(durable=True, arguments=arguments),
                 refused(
                     "PRECONDITION_FAILED - the embedded broker does not support the queue "
-                    f"argument '{name}'"
+                    f"argument {what}"
                 ),
             )
-        self.assertEqual(
-            self.declare(arguments={"x-queue-type": "quorum"}),
-            refused(
-                "PRECONDITION_FAILED - the embedded broker has no queues of type 'quorum', "
-                "only 'classic' and 'stream'"
-            ),
-        )
 
     def test_reserved_and_missing_names(self) -> None:
         self.assertEqual(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from twbridge.broker.messages import OVERHEAD, Entry, Memory, Message
@@ -42,7 +43,7 @@ def bodies(queue: Queue) -> str:
 class QueueTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.memory = Memory()
-        self.queue = Queue("q", self.memory)
+        self.queue = Queue("q", self.memory, Clock())
 
     def fill(self, letters: str, queue: Queue | None = None) -> None:
         for letter in letters:
@@ -71,7 +72,7 @@ class QueueTests(SynchronousTestCase):
     def test_requeued_entries_go_back_to_their_places(
         self, given_back: list[int], taken: int
     ) -> None:
-        queue = Queue("q", Memory())
+        queue = Queue("q", Memory(), Clock())
         self.fill("0123456789", queue)
         held = [entry for _ in range(taken) if (entry := queue.get()) is not None]
         chosen = [held[index] for index in given_back if index < taken]
@@ -115,7 +116,7 @@ class QueueTests(SynchronousTestCase):
 class MaximumLengthTests(SynchronousTestCase):
     def queue(self, **arguments: object) -> Queue:
         given = {name.replace("_", "-"): value for name, value in arguments.items()}
-        return Queue("q", Memory(), arguments=given)
+        return Queue("q", Memory(), Clock(), arguments=given)
 
     def test_the_oldest_goes_by_default(self) -> None:
         queue = self.queue(x_max_length=2)
@@ -156,7 +157,7 @@ class MaximumLengthTests(SynchronousTestCase):
 class MemoryTests(SynchronousTestCase):
     def test_a_message_in_many_queues_counts_once_until_the_last_is_done(self) -> None:
         memory = Memory()
-        one, two = Queue("1", memory), Queue("2", memory)
+        one, two = Queue("1", memory, Clock()), Queue("2", memory, Clock())
         shared = message(b"x" * 100)
         one.push(shared)
         two.push(shared)
@@ -172,7 +173,7 @@ class MemoryTests(SynchronousTestCase):
     def test_the_alarm_begins_past_the_limit_and_ends_well_below(self) -> None:
         alarms: list[bool] = []
         memory = Memory(4 * (OVERHEAD + 102), alarms.append)
-        queue = Queue("q", memory)
+        queue = Queue("q", memory, Clock())
         for _ in range(4):
             queue.push(message(b"x" * 100))
         self.assertEqual(alarms, [])

@@ -7,12 +7,11 @@ be worse than none.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-from twbridge.broker import refusals
+from twbridge.broker import argument_values, refusals
 
 __all__ = [
     "Start",
@@ -28,72 +27,64 @@ __all__ = [
 
 Arguments = Mapping[str, Any]
 
-#: Of classic queues in RabbitMQ, not here.
-_UNSUPPORTED = (
-    "x-cancel-on-ha-failover",
-    "x-consumer-timeout",
-    "x-dead-letter-exchange",
-    "x-dead-letter-routing-key",
-    "x-max-priority",
-    "x-message-ttl",
-    "x-single-active-consumer",
-)
-_OF_STREAMS = (
-    "x-initial-cluster-size",
-    "x-max-age",
-    "x-queue-leader-locator",
-    "x-stream-max-segment-size-bytes",
-)
-_OF_QUORUM_QUEUES = (
-    "x-dead-letter-strategy",
-    "x-delivery-limit",
-    "x-max-in-memory-bytes",
-    "x-max-in-memory-length",
-    "x-quorum-initial-group-size",
-)
-#: What RabbitMQ refuses for a queue of one type, because it is of another's.
-_FOREIGN: Mapping[str, tuple[str, ...]] = {
-    "classic": _OF_STREAMS + _OF_QUORUM_QUEUES,
-    "stream": (
-        *_OF_QUORUM_QUEUES,
+#: What RabbitMQ knows of each type of queue. When a queue is declared again these are compared, in
+#: this order, and no others.
+_KNOWN: Mapping[str, tuple[str, ...]] = {
+    "classic": (
+        "x-expires",
+        "x-message-ttl",
         "x-dead-letter-exchange",
         "x-dead-letter-routing-key",
-        "x-expires",
         "x-max-length",
+        "x-max-length-bytes",
         "x-max-priority",
-        "x-message-ttl",
         "x-overflow",
-        "x-queue-master-locator",
         "x-queue-mode",
         "x-queue-version",
         "x-single-active-consumer",
+        "x-queue-type",
+        "x-queue-master-locator",
     ),
+    "quorum": (
+        "x-dead-letter-exchange",
+        "x-dead-letter-routing-key",
+        "x-dead-letter-strategy",
+        "x-expires",
+        "x-max-length",
+        "x-max-length-bytes",
+        "x-max-in-memory-length",
+        "x-max-in-memory-bytes",
+        "x-overflow",
+        "x-single-active-consumer",
+        "x-queue-type",
+        "x-quorum-initial-group-size",
+        "x-delivery-limit",
+        "x-message-ttl",
+        "x-queue-leader-locator",
+    ),
+    "stream": (
+        "x-max-length-bytes",
+        "x-queue-type",
+        "x-max-age",
+        "x-stream-max-segment-size-bytes",
+        "x-initial-cluster-size",
+        "x-queue-leader-locator",
+    ),
+}
+#: What RabbitMQ refuses for a queue of one type, because it is of another's.
+_FOREIGN = {
+    kind: {key for keys in _KNOWN.values() for key in keys}.difference(known)
+    for kind, known in _KNOWN.items()
 }
 _FOREIGN_TO_CONSUMERS: Mapping[str, tuple[str, ...]] = {
     "classic": ("x-stream-offset",),
+    "quorum": ("x-cancel-on-ha-failover", "x-stream-offset"),
     "stream": ("x-cancel-on-ha-failover", "x-priority"),
 }
-
-#: Compared when a queue is declared again, in this order. RabbitMQ compares no others.
-_COMPARED = (
-    "x-expires",
-    "x-max-length",
-    "x-max-length-bytes",
-    "x-overflow",
-    "x-queue-type",
-    "x-max-age",
-    "x-stream-max-segment-size-bytes",
-    "x-initial-cluster-size",
-    "x-queue-leader-locator",
-)
+#: RabbitMQ acts on them, and this broker can't.
+_UNSUPPORTED = ("x-cancel-on-ha-failover", "x-consumer-timeout")
 
 _MATCHES = ("all", "any", "all-with-x", "any-with-x")
-_LOCATORS = ("balanced", "client-local", "least-leaders", "random")
-
-#: Milliseconds: ten years.
-_MAX_EXPIRY = 315_360_000_000
-_AGE = re.compile(r"([0-9]*)(.*)", re.ASCII)
-_UNITS = {"Y": 31_536_000, "M": 2_592_000, "D": 86_400, "h": 3_600, "m": 60, "s": 1}
 
 
 class Start(NamedTuple):
@@ -111,121 +102,48 @@ def queue_type(arguments: Arguments) -> str:
 
 def check_queue(name: str, arguments: Arguments) -> None:
     """Raise ChannelClosed (406) for an invalid or unsupported argument of a queue."""
-    if "x-queue-type" in arguments:
-        _check_value("x-queue-type", _check_type, name, arguments["x-queue-type"])
-    kind = queue_type(arguments)
-    if kind not in _FOREIGN:
+    exchange = arguments.get("x-dead-letter-exchange", "")
+    if not isinstance(exchange, str):
         raise refusals.precondition_failed(
-            f"the embedded broker has no queues of type '{kind}', only 'classic' and 'stream'"
+            f"invalid type '{refusals.type_name(exchange)}' for arg 'x-dead-letter-exchange' in "
+            f"queue '{name}' in vhost '/'"
         )
-    for key, check in _CHECKS.items():
-        if key in arguments and key not in _FOREIGN[kind]:
-            _check_value(key, check, name, arguments[key])
-    _check_foreign(name, kind, arguments, _FOREIGN[kind])
-    for key in arguments if kind == "classic" else ():
-        if key in _UNSUPPORTED:
-            raise refusals.precondition_failed(
-                f"the embedded broker does not support the queue argument '{key}'"
-            )
+    argument_values.check(name, arguments, ("x-queue-type",))
+    kind = queue_type(arguments)
+    argument_values.check(name, arguments, _KNOWN[kind])
+    for key in arguments:
+        if key in _FOREIGN[kind]:
+            raise refusals.invalid_argument(key, name, of_type=kind)
+    if kind != "stream":
+        _check_supported(arguments)
+
+
+def _check_supported(arguments: Arguments) -> None:
+    unsupported = [f"'{key}'" for key in _UNSUPPORTED if key in arguments]
+    if arguments.get("x-single-active-consumer"):
+        unsupported.append("'x-single-active-consumer'")
+    if arguments.get("x-dead-letter-strategy") == "at-least-once":
+        unsupported.append("'x-dead-letter-strategy' with the value 'at-least-once'")
+    if unsupported:
+        raise refusals.precondition_failed(
+            f"the embedded broker does not support the queue argument {unsupported[0]}"
+        )
 
 
 def check_consumer(name: str, kind: str, arguments: Arguments) -> None:
     """Raise ChannelClosed (406) for an argument that consumers of such a queue can't have."""
-    _check_foreign(name, kind, arguments, _FOREIGN_TO_CONSUMERS[kind])
+    for key in arguments:
+        if key in _FOREIGN_TO_CONSUMERS[kind]:
+            raise refusals.invalid_argument(key, name, of_type=kind)
     if "x-priority" in arguments:
         raise refusals.precondition_failed(
             "the embedded broker does not support the consumer argument 'x-priority'"
         )
 
 
-def _check_foreign(name: str, kind: str, arguments: Arguments, foreign: tuple[str, ...]) -> None:
-    for key in arguments:
-        if key in foreign:
-            raise refusals.invalid_argument(key, name, of_type=kind)
-
-
-def _check_value(key: str, check: _Check, name: str, value: Any) -> None:
-    problem = check(value)
-    if problem is not None:
-        raise refusals.invalid_argument(key, name, problem)
-
-
-def _check_size(value: Any) -> str | None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        return f'"expected integer, got {refusals.type_name(value)}"'
-    return f"{{value_negative,{value}}}" if value < 0 else None
-
-
-def _check_positive(value: Any) -> str | None:
-    return _check_size(value) or ("{value_zero,0}" if value == 0 else None)
-
-
-def _check_expiry(value: Any) -> str | None:
-    problem = _check_positive(value)
-    if problem is None and value > _MAX_EXPIRY:
-        return f"{{value_too_large,{value}}}"
-    return problem
-
-
-def _check_word(value: Any, words: tuple[str, ...], problem: str) -> str | None:
-    if not isinstance(value, str):
-        return f"{{unacceptable_type,{refusals.type_name(value)}}}"
-    return None if value in words else problem
-
-
-def _check_overflow(value: Any) -> str | None:
-    if value == "reject-publish-dlx":
-        return '"the embedded broker has no dead letters"'
-    return _check_word(value, ("drop-head", "reject-publish"), "invalid_overflow")
-
-
-def _check_type(value: Any) -> str | None:
-    words = ("classic", "quorum", "stream")
-    return _check_word(value, words, f"\"unsupported queue type '{value}'\"")
-
-
-def _check_locator(value: Any) -> str | None:
-    return _check_word(value, _LOCATORS, "invalid_queue_locator_arg")
-
-
-def _check_age(value: Any) -> str | None:
-    if not isinstance(value, str):
-        return f"{{unacceptable_type,{refusals.type_name(value)}}}"
-    return "invalid_max_age" if _age(value) is None else None
-
-
-_Check = Callable[[Any], str | None]
-
-#: In the order of their checking.
-_CHECKS: Mapping[str, _Check] = {
-    "x-expires": _check_expiry,
-    "x-max-length": _check_size,
-    "x-max-length-bytes": _check_size,
-    "x-overflow": _check_overflow,
-    "x-max-age": _check_age,
-    "x-stream-max-segment-size-bytes": _check_size,
-    "x-initial-cluster-size": _check_positive,
-    "x-queue-leader-locator": _check_locator,
-}
-
-
-def _age(text: str) -> float | None:
-    """``7D`` in seconds; None where it is a number without its unit, or of nothing.
-
-    Raises:
-        ConnectionClosed: 541, it does not begin with a number: RabbitMQ crashes over it.
-    """
-    found = _AGE.match(text)
-    assert found is not None
-    if not found[1]:
-        raise refusals.internal_error()
-    # A float: there is no limit to the digits.
-    return float(found[1]) * _UNITS[found[2]] or None if found[2] in _UNITS else None
-
-
 def seconds(age: str) -> float:
     """A checked ``x-max-age``, ``7D`` for example (Y M D h m s), in seconds."""
-    return _age(age) or 0
+    return argument_values.age(age) or 0
 
 
 def start(queue: str, arguments: Arguments) -> Start:
@@ -249,7 +167,7 @@ def start(queue: str, arguments: Arguments) -> Start:
         return Start("offset", value)
     if not isinstance(value, str):
         raise refusals.internal_error()
-    age = _age(value)
+    age = argument_values.age(value)
     if age is None:
         problem = f'{{invalid_stream_offset_arg,{{longstr,<<"{value}">>}}}}'
         raise refusals.invalid_argument("x-stream-offset", queue, problem)
@@ -298,11 +216,10 @@ def check_same(
     for key, value in received.items():
         if value != current[key]:
             raise refusals.inequivalent(key, kind, name, value, current[key])
-    for key in ("alternate-exchange",) if kind == "exchange" else _COMPARED:
+    queue = queue_type(current_arguments)
+    for key in ("alternate-exchange",) if kind == "exchange" else _KNOWN[queue]:
         new, old = received_arguments.get(key), current_arguments.get(key)
-        if key == "x-queue-type" and queue_type(received_arguments) == queue_type(
-            current_arguments
-        ):
+        if key == "x-queue-type" and queue_type(received_arguments) == queue:
             continue
         if new != old:
             raise refusals.inequivalent(key, kind, name, new, old)

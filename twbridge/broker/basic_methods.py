@@ -14,10 +14,12 @@ from twbridge.broker import arguments as argument_rules
 from twbridge.broker import refusals, replies
 from twbridge.broker.channel import Channel
 from twbridge.broker.consumers import Consumer, Held
+from twbridge.broker.making import random_name
 from twbridge.broker.publishing import Confirms, received
+from twbridge.broker.queues import Queue
+from twbridge.broker.quorum import PREFETCH, QuorumQueue
 from twbridge.broker.readers import Reader
 from twbridge.broker.streams import Stream
-from twbridge.broker.vhost import random_name
 
 __all__ = ["METHODS", "publish"]
 
@@ -32,8 +34,8 @@ def publish(channel: Channel, content: wire.Content) -> None:
         )
     if method.immediate:
         raise refusals.not_implemented("immediate=true")
-    message, more_keys = received(content, channel.owner.user)
-    outcome = channel.vhost.publish(exchange, message, more_keys)
+    message = received(content, channel.owner.user)
+    outcome = channel.vhost.publish(exchange, message)
     if method.mandatory and not outcome.routed:
         channel.send_content(
             replies.no_route(message),
@@ -66,14 +68,25 @@ def _consume(channel: Channel, method: commands.Basic.Consume) -> None:
         consumer = _read(channel, method, queue, tag)
         queue.add_consumer(consumer)
     else:
-        argument_rules.check_consumer(queue.name, "classic", method.arguments or {})
-        if queue.exclusive or (method.exclusive and queue.consumers):
-            raise refusals.in_exclusive_use(queue.name)
-        consumer = Consumer(channel, queue, tag, no_ack=method.no_ack, prefetch=channel.prefetch)
+        consumer = _take(channel, method, queue, tag)
         queue.add_consumer(consumer, method.exclusive)
     channel.consumers[tag] = consumer
     channel.answer(method, commands.Basic.ConsumeOk(tag))
     consumer.source.drain()
+
+
+def _take(channel: Channel, method: commands.Basic.Consume, queue: Queue, tag: str) -> Consumer:
+    argument_rules.check_consumer(queue.name, queue.kind, method.arguments or {})
+    if queue.exclusive or (method.exclusive and queue.consumers):
+        raise refusals.in_exclusive_use(queue.name)
+    prefetch = channel.prefetch
+    if isinstance(queue, QuorumQueue):
+        if channel.shared_prefetch:
+            raise refusals.not_implemented(
+                f"queue '{queue.name}' in vhost '/' does not support global qos"
+            )
+        prefetch = prefetch or PREFETCH
+    return Consumer(channel, queue, tag, no_ack=method.no_ack, prefetch=prefetch)
 
 
 def _read(channel: Channel, method: commands.Basic.Consume, stream: Stream, tag: str) -> Reader:

@@ -146,7 +146,9 @@ class Channel:
     def ack(self, tag: int, multiple: bool) -> None:
         """basic.ack. Raises ChannelClosed (406) for an unknown tag."""
         held = self.unacknowledged.take(tag, multiple)
-        self._be_done_with(held)
+        for one in held:
+            if one.queue is not None and one.entry is not None:
+                one.queue.settle(one.entry)
         self._refill(held)
 
     def reject(self, tag: int, multiple: bool, requeue: bool) -> None:
@@ -164,18 +166,15 @@ class Channel:
         if requeue:
             self.requeue(held)
         else:
-            self._be_done_with(held)
+            for one in held:
+                if one.queue is not None and one.entry is not None:
+                    one.queue.reject(one.entry)
         self._refill(held)
 
     def check_recover(self) -> None:
         """Raise ConnectionClosed (541) when a message of a stream would be requeued."""
         if any(isinstance(one.consumer, Reader) for one in self.unacknowledged):
             raise refusals.internal_error()
-
-    def _be_done_with(self, held: list[Held]) -> None:
-        for one in held:
-            if one.queue is not None and one.entry is not None:
-                one.queue.settle(one.entry)
 
     def _refill(self, held: list[Held]) -> None:
         """These were given back: deliver what there is room for now."""
@@ -186,12 +185,8 @@ class Channel:
                 source.drain()
 
     def requeue(self, held: Iterable[Held]) -> None:
-        """Put deliveries back into their queues."""
-        by_queue: dict[Queue, list[Entry]] = defaultdict(list)
-        for one in held:
-            if one.queue is not None and one.entry is not None:
-                by_queue[one.queue].append(one.entry)
-        for queue, entries in by_queue.items():
+        """Put deliveries back into their queues, as the client asked."""
+        for queue, entries in _by_queue(held).items():
             queue.requeue(entries)
 
     # -- the end ------------------------------------------------------------------------------
@@ -200,7 +195,8 @@ class Channel:
         """End the consumers and requeue what was not acknowledged. Nothing is sent."""
         for tag in list(self.consumers):
             self.cancel(tag)
-        self.requeue(self.unacknowledged.take_all())
+        for queue, entries in _by_queue(self.unacknowledged.take_all()).items():
+            queue.take_back(entries)
 
     # -- names --------------------------------------------------------------------------------
 
@@ -220,3 +216,11 @@ class Channel:
         """Reply to a method, unless it came with ``no-wait``."""
         if not method.nowait:
             self.send(reply)
+
+
+def _by_queue(held: Iterable[Held]) -> dict[Queue, list[Entry]]:
+    by_queue: dict[Queue, list[Entry]] = defaultdict(list)
+    for one in held:
+        if one.queue is not None and one.entry is not None:
+            by_queue[one.queue].append(one.entry)
+    return by_queue

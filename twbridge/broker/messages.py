@@ -18,7 +18,17 @@ class Message:
     table, which headers exchanges match on; both without ``BCC``.
     """
 
-    __slots__ = ("body", "exchange", "headers", "holders", "raw_properties", "routing_key")
+    __slots__ = (
+        "body",
+        "exchange",
+        "headers",
+        "holders",
+        "more_keys",
+        "priority",
+        "raw_properties",
+        "routing_key",
+        "ttl",
+    )
 
     def __init__(
         self,
@@ -27,12 +37,21 @@ class Message:
         raw_properties: bytes = b"\x00\x00",
         body: bytes = b"",
         headers: Mapping[str, Any] | None = None,
+        *,
+        more_keys: tuple[str, ...] = (),
+        ttl: int | None = None,
+        priority: int = 0,
     ) -> None:
         self.exchange = exchange
         self.routing_key = routing_key
         self.raw_properties = raw_properties
         self.body = body
         self.headers: Mapping[str, Any] = headers or {}
+        #: The routing keys of ``CC`` and ``BCC``.
+        self.more_keys = more_keys
+        #: Its expiration, in milliseconds.
+        self.ttl = ttl
+        self.priority = priority
         #: How many queues hold it, delivered and not yet acknowledged included.
         self.holders = 0
 
@@ -50,12 +69,14 @@ class Message:
 class Entry:
     """A message in one queue. ``position`` only grows: a requeued entry goes back to its place."""
 
-    __slots__ = ("message", "position", "redelivered")
+    __slots__ = ("expires", "message", "position", "redelivered")
 
     def __init__(self, message: Message, position: int) -> None:
         self.message = message
         self.position = position
         self.redelivered = False
+        #: When, by the clock of the broker.
+        self.expires: float | None = None
 
 
 class Memory:

@@ -11,19 +11,22 @@ from typing import Any
 
 from twbridge import wire
 from twbridge.broker import refusals
+from twbridge.broker.argument_values import MAX_EXPIRY
 from twbridge.broker.messages import Message
 
 __all__ = ["Confirms", "received"]
 
+_NO_HEADERS: Mapping[str, Any] = {}
 
-def received(content: wire.Content, user: str) -> tuple[Message, list[str]]:
+
+def received(content: wire.Content, user: str) -> Message:
     """Check a basic.publish with its content.
 
     Args:
         user: who is logged in; ``user_id`` must be that or absent.
 
     Returns:
-        The message without its ``BCC`` header, and the routing keys of ``CC`` and ``BCC``.
+        The message without its ``BCC`` header.
 
     Raises:
         ChannelClosed: 406, a property that RabbitMQ refuses.
@@ -35,40 +38,56 @@ def received(content: wire.Content, user: str) -> tuple[Message, list[str]]:
         if len(name.encode()) > 255:  # what is not UTF-8 was read as more than it was
             raise refusals.hard(502, "a name that is not UTF-8 is too long")
     properties = content.properties
-    _check(properties, user)
-    headers: Mapping[str, Any] = properties.get("headers", {})
-    keys = _more_keys(headers, "CC") + _more_keys(headers, "BCC")
+    ttl = _check(properties, user)
+    headers: Mapping[str, Any] = properties.get("headers", _NO_HEADERS)
+    keys = (*_more_keys(headers, "CC"), *_more_keys(headers, "BCC")) if headers else ()
     raw = content.raw_properties
     if "BCC" in headers:
         headers = {key: value for key, value in headers.items() if key != "BCC"}
         raw = wire.encode_properties({**properties, "headers": dict(headers)})
-    return Message(method.exchange, method.routing_key, raw, content.body, headers), keys
+    return Message(
+        method.exchange,
+        method.routing_key,
+        raw,
+        content.body,
+        headers,
+        more_keys=keys,
+        ttl=ttl,
+        priority=properties.get("priority", 0),
+    )
 
 
-def _check(properties: wire.Properties, user: str) -> None:
+def _check(properties: wire.Properties, user: str) -> int | None:
+    """Return the expiration in milliseconds, where there is one."""
     owner = properties.get("user_id", user)
     if owner != user:
         raise refusals.precondition_failed(
             f"user_id property set to '{owner}' but authenticated user was '{user}'"
         )
-    expiration = properties.get("expiration", "0")
-    if (problem := _expiration_problem(expiration)) is not None:
-        raise refusals.precondition_failed(f"invalid expiration '{expiration}': {problem}")
+    expiration = properties.get("expiration")
+    ttl = None if expiration is None else _milliseconds(expiration)
     if properties.get("reply_to") == "amq.rabbitmq.reply-to":
         raise refusals.precondition_failed("fast reply consumer does not exist")
     mode = properties.get("delivery_mode", 1)
     if mode not in (1, 2):
         raise refusals.precondition_failed(f"invalid message: {{delivery_mode_unknown,{mode}}}")
+    return ttl
 
 
-def _expiration_problem(expiration: str) -> str | None:
+def _milliseconds(expiration: str) -> int:
     number = re.match(r"[+-]?[0-9]+", expiration)
+    milliseconds = int(number[0]) if number else 0
     if number is None:
-        return "no_integer"
-    if number.end() < len(expiration):
-        return f'{{leftover_string,"{expiration[number.end() :]}"}}'
-    milliseconds = int(number[0])
-    return f"{{value_negative,{milliseconds}}}" if milliseconds < 0 else None
+        problem = "no_integer"
+    elif number.end() < len(expiration):
+        problem = f'{{leftover_string,"{expiration[number.end() :]}"}}'
+    elif milliseconds < 0:
+        problem = f"{{value_negative,{milliseconds}}}"
+    elif milliseconds > MAX_EXPIRY:
+        problem = f"{{value_too_large,{milliseconds}}}"
+    else:
+        return milliseconds
+    raise refusals.precondition_failed(f"invalid expiration '{expiration}': {problem}")
 
 
 def _more_keys(headers: Mapping[str, Any], name: str) -> list[str]:

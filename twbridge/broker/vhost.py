@@ -6,27 +6,22 @@ Operations raise :class:`~twbridge.errors.ChannelClosed` or
 
 from __future__ import annotations
 
-import secrets
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from twisted.internet.interfaces import IReactorTime
 
 from twbridge.broker import arguments as argument_rules
 from twbridge.broker import refusals
+from twbridge.broker.deadletters import DeadLetters
 from twbridge.broker.exchanges import TYPES, AnyQueue, Binding, Destination, Exchange, route
-from twbridge.broker.expiry import Expiry
+from twbridge.broker.making import Asked, Maker, forbid_reserved
 from twbridge.broker.messages import Memory, Message
-from twbridge.broker.queues import Queue
-from twbridge.broker.streams import Stream
 
-__all__ = ["Outcome", "VirtualHost", "random_name"]
+__all__ = ["Outcome", "VirtualHost"]
 
 Arguments = Mapping[str, Any]
-
-#: Bytes, RabbitMQ's.
-MAX_SEGMENT_SIZE = 3_000_000_000
 
 _PREDEFINED = {
     "": "direct",
@@ -47,11 +42,6 @@ class Outcome(NamedTuple):
     refused: bool
 
 
-def random_name(prefix: str) -> str:
-    """A name that nothing else has, ``amq.gen-...`` for example."""
-    return f"{prefix}-{secrets.token_urlsafe(16)}"
-
-
 class VirtualHost:
     """Exchanges, queues and their bindings.
 
@@ -63,12 +53,13 @@ class VirtualHost:
     def __init__(self, clock: IReactorTime, memory: Memory | None = None) -> None:
         self.memory = memory or Memory()
         self.queues: dict[str, AnyQueue] = {}
-        self._clock = clock
         self.exchanges: dict[str, Exchange] = {}
         for name, kind in _PREDEFINED.items():
             self.exchanges[name] = Exchange(name, kind, durable=True)
         #: Where each destination is bound from, so that deleting it finds its bindings.
         self._sources: dict[Destination, Counter[Exchange]] = {}
+        letters = DeadLetters(self._route_letter, clock.seconds)
+        self._maker = Maker(self.memory, clock, letters, self.delete_queue)
 
     # -- exchanges ----------------------------------------------------------------------------
 
@@ -96,7 +87,7 @@ class VirtualHost:
         _forbid_default(name)
         known = self.exchanges.get(name)
         if known is None:
-            _forbid_reserved("exchange", name)
+            forbid_reserved("exchange", name)
             argument_rules.check_exchange(name, given)
             made = Exchange(
                 name,
@@ -216,10 +207,7 @@ class VirtualHost:
         known = self.queues.get(name) if name else None
         owner = asker if exclusive else None
         if known is None:
-            if argument_rules.queue_type(given) == "stream":
-                queue: AnyQueue = self._make_stream(name, owner, durable, auto_delete, given)
-            else:
-                queue = self._make_queue(name, owner, durable, auto_delete, given)
+            queue = self._maker.make(Asked(name, durable, auto_delete, owner, given))
             self.queues[queue.name] = queue
             self.exchanges[""].bind(Binding(queue, queue.name))
             return queue
@@ -234,55 +222,6 @@ class VirtualHost:
             known.arguments,
         )
         return known
-
-    def _make_queue(
-        self, name: str, owner: object, durable: bool, auto_delete: bool, arguments: Arguments
-    ) -> Queue:
-        if name:
-            _forbid_reserved("queue", name)
-        name = name or random_name("amq.gen")
-        argument_rules.check_queue(name, arguments)
-        queue = Queue(
-            name,
-            self.memory,
-            durable=durable,
-            auto_delete=auto_delete,
-            owner=owner,
-            arguments=arguments,
-        )
-        if (expires := arguments.get("x-expires")) is not None:
-            queue.expiry = Expiry(
-                self._clock,
-                expires / 1000,
-                lambda: bool(queue.consumers),
-                lambda: self.delete_queue(queue),
-            )
-            queue.touch()
-        return queue
-
-    def _make_stream(
-        self, name: str, owner: object, durable: bool, auto_delete: bool, arguments: Arguments
-    ) -> Stream:
-        if not name:
-            raise refusals.precondition_failed(
-                "Cannot declare a server-named queue for type rabbit_stream_queue"
-            )
-        _forbid_reserved("queue", name)
-        argument_rules.check_queue(name, arguments)
-        wrong = {
-            "auto-delete": auto_delete,
-            "exclusive-owner": owner is not None,
-            "non-durable": not durable,
-        }
-        for what in (what for what, is_so in wrong.items() if is_so):
-            raise refusals.precondition_failed(
-                f"invalid property '{what}' for queue '{name}' in vhost '/'"
-            )
-        if arguments.get("x-stream-max-segment-size-bytes", 0) > MAX_SEGMENT_SIZE:
-            raise refusals.precondition_failed(
-                "Exceeded max value for x-stream-max-segment-size-bytes"
-            )
-        return Stream(name, self.memory, self._clock, arguments)
 
     def stop(self) -> None:
         """Leave nothing to the clock."""
@@ -309,25 +248,23 @@ class VirtualHost:
 
     # -- messages -----------------------------------------------------------------------------
 
-    def publish(self, exchange: Exchange, message: Message, more_keys: Iterable[str]) -> Outcome:
-        """Give a message to every queue that its keys and headers lead to.
-
-        Args:
-            more_keys: the keys of its ``CC`` and ``BCC`` headers.
-        """
-        keys = (message.routing_key, *more_keys)
-        queues = route(exchange, keys, message.headers, self.exchanges)
+    def publish(self, exchange: Exchange, message: Message) -> Outcome:
+        """Give a message to every queue that its keys and headers lead to."""
+        queues = self._route(exchange, message)
         refused = False
         for queue in queues:
             refused = not queue.push(message) or refused
         return Outcome(bool(queues), refused)
 
+    def _route(self, exchange: Exchange, message: Message) -> list[AnyQueue]:
+        keys = (message.routing_key, *message.more_keys)
+        return route(exchange, keys, message.headers, self.exchanges)
+
+    def _route_letter(self, exchange: str, message: Message) -> list[AnyQueue] | None:
+        known = self.exchanges.get(exchange)
+        return None if known is None else self._route(known, message)
+
 
 def _forbid_default(name: str) -> None:
     if not name:
         raise refusals.default_exchange()
-
-
-def _forbid_reserved(kind: str, name: str) -> None:
-    if name.startswith("amq."):
-        raise refusals.access_refused(f"{kind} name '{name}' contains reserved prefix 'amq.*'")
