@@ -101,14 +101,13 @@ def request_properties(request: Request) -> dict[str, Any]:
         EncodeError: a header that is not the user's, or a priority or time that can't be.
     """
     check_headers(request.headers)
-    priority = request.priority
-    if not isinstance(priority, int) or not 0 <= priority <= MAX_PRIORITY:
+    if not isinstance(request.priority, int) or not 0 <= request.priority <= MAX_PRIORITY:
         raise EncodeError(f"the priority is a whole number from 0 to {MAX_PRIORITY}")
     headers = {**request.headers, "twbridge-caller": request.caller}
     properties = {
         **_body_properties(request.body),
         "correlation_id": request.id,
-        "priority": round(priority * _LEVELS / MAX_PRIORITY),
+        "priority": round(request.priority * _LEVELS / MAX_PRIORITY),
         "delivery_mode": 2 if request.persistent else 1,
         "headers": headers,
     }
@@ -132,7 +131,7 @@ def read_request(delivery: Delivery) -> Request:
     name = task_name(delivery.routing_key)
     if name is None:
         raise BadRequest("a request goes to the queue of a task")
-    identity = properties.get("correlation_id") or properties.get("message_id")
+    identity = _word(properties, "correlation_id") or _word(properties, "message_id")
     if not identity:
         raise BadRequest("a request needs a correlation_id")
     level = min(properties.get("priority", 0), _LEVELS)
@@ -141,7 +140,7 @@ def read_request(delivery: Delivery) -> Request:
         name,
         _text(headers, "twbridge-caller", BadRequest, ""),
         _body(delivery),
-        properties.get("reply_to") or None,
+        _word(properties, "reply_to") or None,
         _own(headers),
         round(level * MAX_PRIORITY / _LEVELS),
         _timeout(headers),
@@ -186,7 +185,7 @@ def read_reply(delivery: Delivery) -> Reply:
         BadReply: it is no answer; the text says why.
     """
     properties, headers = _opened(delivery, BadReply)
-    identity = properties.get("correlation_id")
+    identity = _word(properties, "correlation_id")
     if not identity:
         raise BadReply("a reply needs a correlation_id")
     if "x-first-death-reason" in headers:
@@ -201,7 +200,7 @@ def read_reply(delivery: Delivery) -> Reply:
             raise BadReply("twbridge-number is a whole number from 1")
         return Progress(identity, worker, number, _body(delivery))
     if kind == "accepted":
-        control = properties.get("reply_to")
+        control = _word(properties, "reply_to")
         if not control:
             raise BadReply("an acceptance needs a reply_to")
         return Accepted(identity, worker, control)
@@ -212,16 +211,11 @@ def read_reply(delivery: Delivery) -> Reply:
 
 def control_properties(control: Control) -> dict[str, Any]:
     """The properties that a word to a worker is published with; its body is empty."""
+    properties: dict[str, Any] = {"correlation_id": control.id, "delivery_mode": 1}
     if isinstance(control, Cancel):
         headers = {"twbridge-control": "cancel", "twbridge-caller": control.caller}
-        return {"correlation_id": control.id, "delivery_mode": 1, "headers": headers}
-    headers = {"twbridge-control": "inspect"}
-    return {
-        "correlation_id": control.id,
-        "reply_to": control.reply_to,
-        "delivery_mode": 1,
-        "headers": headers,
-    }
+        return properties | {"headers": headers}
+    return properties | {"reply_to": control.reply_to, "headers": {"twbridge-control": "inspect"}}
 
 
 def read_control(delivery: Delivery) -> Control:
@@ -231,7 +225,7 @@ def read_control(delivery: Delivery) -> Control:
         BadRequest: it is no word to a worker; the text says why.
     """
     properties, headers = _opened(delivery, BadRequest)
-    identity = properties.get("correlation_id")
+    identity = _word(properties, "correlation_id")
     if not identity:
         raise BadRequest("a word to a worker needs a correlation_id")
     kind = headers.get("twbridge-control")
@@ -241,7 +235,7 @@ def read_control(delivery: Delivery) -> Control:
             raise BadRequest("a cancel says whose call it is, in twbridge-caller")
         return Cancel(identity, caller)
     if kind == "inspect":
-        reply_to = properties.get("reply_to")
+        reply_to = _word(properties, "reply_to")
         if not reply_to:
             raise BadRequest("an inspection needs a reply_to")
         return Inspect(identity, reply_to)
@@ -305,6 +299,12 @@ def _opened(
     except FrameError as error:
         raise refusal(f"the properties are malformed: {error}") from None
     return properties, properties.get("headers", {})
+
+
+def _word(properties: Mapping[str, Any], name: str) -> str:
+    """A property that goes back as it came; what was no UTF-8 can't, and then it is as absent."""
+    found: str = properties.get(name, "")
+    return found if len(found) <= 63 or len(found.encode()) <= 255 else ""
 
 
 def _body_properties(body: Body) -> dict[str, Any]:

@@ -64,8 +64,6 @@ def check_task_name(name: str) -> str:
     Raises:
         BadTask: it is no name for a task.
     """
-    if not isinstance(name, str):
-        raise BadTask("the name of a task is a string")
     return _checked(name, "a task", MAX_NAME)
 
 
@@ -82,6 +80,8 @@ def check_channel(channel: str) -> str:
 
 
 def _checked(name: str, what: str, most: int) -> str:
+    if not isinstance(name, str):
+        raise BadTask(f"the name of {what} is a string")
     try:
         size = len(name.encode())
     except UnicodeEncodeError:

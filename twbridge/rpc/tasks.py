@@ -284,13 +284,18 @@ def _signature(name: str, target: Callable[..., Any]) -> inspect.Signature:
         raise BadTask(f"task {name!r}: only functions and classes can be tasks")
     if not isinstance(target, type):
         return _read(name, target)
-    if "__call__" not in dir(target) or not inspect.isroutine(_called(target)):
+    called = next(
+        (vars(each)["__call__"] for each in target.__mro__ if "__call__" in vars(each)), None
+    )
+    if called is None:
         raise BadTask(f"task {name!r}: the class needs a method __call__")
     try:
         inspect.signature(target).bind()
     except (TypeError, ValueError):
         raise BadTask(f"task {name!r}: the class is made without arguments") from None
     signature = _read(name, _called(target))
+    if not inspect.isfunction(called):
+        return signature
     return signature.replace(parameters=[*signature.parameters.values()][1:])
 
 
