@@ -40,6 +40,7 @@
     │   └── BadReply             not an answer to a call
     ├── BadTask                  a task that can't be (a ValueError)
     │   └── DuplicateTask        its name is taken
+    ├── LoadError                tasks that a worker can't load
     ├── FrameError               bytes that are not AMQP 0-9-1
     └── EncodeError              a value that AMQP 0-9-1 can't carry
 
@@ -462,6 +463,19 @@ class BadTask(TwbridgeError, ValueError):
 
 class DuplicateTask(BadTask):
     """There is a task with this name already."""
+
+
+class LoadError(TwbridgeError):
+    """The module of tasks can't be imported, or its process can't be started.
+
+    Args:
+        text: why, in one line.
+        traceback: that of the process which tried, where there is one.
+    """
+
+    def __init__(self, text: str, traceback: str | None = None) -> None:
+        super().__init__(text)
+        self.traceback = traceback
 
 
 class FrameError(TwbridgeError):
