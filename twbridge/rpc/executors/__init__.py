@@ -1,0 +1,14 @@
+"""Where tasks run: in processes that can be ended at any time.
+
+``pool.Executors`` is the worker's side. ``python -m twbridge.rpc.executors`` is a child
+(``inside/``); this file imports nothing, so that a child starts as fast as it can.
+
+======================= =====================================================================
+`pool`                  what a worker uses
+`crew`, `run`           the children of one kind, and the calls that they run
+`process`, `channel`    one child, as the worker sees it
+`pipe`, `outcomes`      what they tell each other, and how a call can end
+`deadlines`             thousands of them with one timer
+`inside`                a child
+======================= =====================================================================
+"""

@@ -1,0 +1,1 @@
+"""A child: the process in which tasks run. It imports no reactor but for coroutines."""
