@@ -28,7 +28,7 @@ export interface BridgeOptions {
   token?: (hint: { refused: boolean }) => string | undefined | Promise<string | undefined>;
   /** Milliseconds that a publish may take, however often the connection is lost. No end by default. */
   timeout?: number;
-  /** How many publishes may be unsettled at a time, 1000 by default; further ones are refused. */
+  /** How many publishes and calls may be unsettled at a time, 1000 by default; more are refused. */
   pending?: number;
   /** An implementation, where there is none in the language: that of the package `ws`, as a rule. */
   WebSocket?: new (url: string, protocol: string) => any;
@@ -132,7 +132,25 @@ export interface Bridge {
    */
   publish(destination: string, body: unknown, options?: PublishOptions): Promise<void>;
 
-  /** Ends it: subscriptions end, unsettled publishes are rejected with `closed`. */
+  /**
+   * Calls a task, which a worker runs; resolves with what it returned: a JSON value, a string or
+   * bytes (Uint8Array).
+   *
+   * ```js
+   * const sum = await bridge.call("add", [1, 2], { timeout: 3000, onProgress: console.log });
+   * ```
+   *
+   * @param body a string or bytes go as they are, anything else as JSON; null by default.
+   * @throws BridgeError (as a rejection) with the server's code: `not_found` (no worker knows the
+   *   task), `worker_error` (it failed), `call_expired` (no worker took it in time), `timeout` (it
+   *   did not end in time), `forbidden`, ...; or with `unknown` (the connection was lost: the task
+   *   may have run; it is not called again), `cancelled`, `not_ready` (not even sent in time; or,
+   *   from the server, its broker is away), `too_many`, `too_large`, `closed`.
+   * @throws TypeError (as a rejection) as {@link Bridge.publish}.
+   */
+  call<T = any>(task: string, body?: unknown, options?: CallOptions): Promise<T>;
+
+  /** Ends it: subscriptions end, what is not settled is rejected with `closed`. */
   close(): void;
 
   /** Calls `listener` at each event; gives a function that ends that. */
@@ -148,6 +166,20 @@ export interface PublishOptions {
   timeout?: number;
   /** A name for it, unique for the client. One that was used is answered, but not applied again. */
   id?: string;
+}
+
+export interface CallOptions {
+  /**
+   * Milliseconds that the task has, 30,000 by default, an hour at most. The server keeps the time
+   * from when it has the call; while it is away a call waits for as long.
+   */
+  timeout?: number;
+  /** Gets what the task sends on its way, in order, and before the result. */
+  onProgress?: (progress: any) => void;
+  /** Ends the call: rejected with `cancelled`, and the worker is told. */
+  signal?: AbortSignal;
+  /** Reach the task. Names that begin with `twbridge-` or `x-` are refused. */
+  headers?: { [name: string]: Json };
 }
 
 /** Those of AMQP. */

@@ -1,13 +1,9 @@
-// What everything promises: twbridge.d.ts. MIT licence.
+// MIT licence; see twbridge.d.ts.
 
 const PATIENCE = 10_000; // ms
-const SHORTEST = 500; // before connecting again; the longest doubles
+const SHORTEST = 500;
 const LONGEST = 30_000;
-const AGAIN = 5_000; // before asking again
-const FOR_NOW = /^(not_ready|timeout|unknown|internal|rate_limited)$/;
-const REASONS = { 4501: "unauthenticated", 4503: "forbidden" };
-
-const TOO_LARGE = "It is too large for the server.";
+const AGAIN = 5_000;
 
 export class BridgeError extends Error {
   constructor(code, message) {
@@ -17,7 +13,6 @@ export class BridgeError extends Error {
   }
 }
 
-/** A misspelt name would be ignored. */
 function known(names, given) {
   for (const name in given) {
     if (!names.split(" ").includes(name)) throw new TypeError(`${name} is none of: ${names}.`);
@@ -51,10 +46,10 @@ class Message {
   #settle;
 
   constructor(frame, settle) {
-    const { destination, routing_key, body, base64, headers, properties, offset } = frame;
+    const { destination, routing_key, headers, properties, offset } = frame;
     this.destination = destination;
     this.routingKey = routing_key;
-    this.body = base64 === undefined ? body : Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+    this.body = content(frame);
     this.headers = headers;
     this.properties = properties;
     this.redelivered = !!frame.redelivered;
@@ -97,19 +92,19 @@ class Subscription extends Emitter {
   #callback;
   #options;
   #ack;
-  #live; // kept nowhere
-  #key; // of the position in the storage
-  #next; // offset
-  #asked = false;
-  #again = false; // it was active before
-  #busy = false; // with a promise of the callback
-  #in = []; // messages
-  #out = []; // earlier ones, backwards
+  #live;
+  #key;
+  #next;
+  #asked;
+  #again;
+  #busy;
+  #in = [];
+  #out = []; // older, backwards
   #wake;
   #error;
   #ready;
   #promise = new Promise((resolve, reject) => (this.#ready = { resolve, reject }));
-  #awaited = false;
+  #awaited;
 
   constructor(bridge, destination, callback, options) {
     super();
@@ -135,7 +130,6 @@ class Subscription extends Emitter {
     return this.#promise;
   }
 
-  /** A storage may be full, forbidden or missing. */
   #stored(method, ...value) {
     try {
       return (this.#options.storage ?? sessionStorage)[method](this.#key, ...value);
@@ -157,7 +151,8 @@ class Subscription extends Emitter {
       if (this.ended) return;
       this.#asked = false;
       if (op === "error") {
-        if (FOR_NOW.test(code)) this.#bridge._askLater();
+        const forNow = /^(not_ready|timeout|unknown|internal|rate_limited)$/.test(code);
+        if (forNow) this.#bridge._askLater();
         else this._end(new BridgeError(code, message));
         return;
       }
@@ -292,22 +287,22 @@ class Bridge extends Emitter {
   state = "connecting";
   welcome;
   _subscriptions = new Map();
-  _heard = new Map(); // on this connection, by the server's names
+  _heard = new Map(); // by the server's names
   #options;
   #url;
-  #publishes = new Map(); // not settled, by id
-  #answers = new Map(); // awaited on this connection, by id
+  #asked = new Map(); // publishes and calls, by id
+  #answers = new Map();
   #prefix = uuid().slice(0, 8);
   #count = 0;
-  #attempt; // older ones are not heard
+  #attempt;
   #socket;
-  #started = false; // requests may be sent
-  #up; // the broker's link
+  #started = false;
+  #up;
   #timer;
   #later;
   #silent;
   #failures = 0;
-  #drain; // ms to stay away
+  #drain;
   #refused = false; // the token
   #closing = new AbortController();
 
@@ -347,36 +342,55 @@ class Bridge extends Emitter {
   async publish(destination, body, options = {}) {
     known("headers properties mandatory id timeout", options);
     const { id = this.#id(), timeout = this.#options.timeout, ...rest } = options;
-    const publishes = this.#publishes;
+    await this.#ask({ op: "publish", id, destination, ...rest }, body, timeout);
+  }
+
+  async call(task, body = null, options = {}) {
+    known("headers timeout onProgress signal", options);
+    const { timeout = 30_000, onProgress, signal, ...rest } = options;
+    const frame = { op: "call", id: this.#id(), task, timeout: timeout / 1000, ...rest };
+    return content(await this.#ask(frame, body, timeout, { signal, onProgress }));
+  }
+
+  #ask(frame, body, timeout, once) {
+    const { id } = frame;
+    const asked = this.#asked;
     this.#check();
-    if (publishes.has(id)) throw new BridgeError("conflict", `${id} is not settled.`);
-    if (publishes.size >= this.#options.pending) {
-      throw new BridgeError("too_many", `${publishes.size} are not settled.`);
+    if (asked.has(id)) throw new BridgeError("conflict", `${id} is not settled.`);
+    if (asked.size >= this.#options.pending) {
+      throw new BridgeError("too_many", `${asked.size} are not settled.`);
     }
-    const bytes = body instanceof ArrayBuffer || ArrayBuffer.isView(body);
-    const content = bytes ? { base64: base64(body) } : { body };
-    const json = bytes || JSON.stringify(body);
-    const odd = {}.toString.call(body) !== "[object Object]"; // a Map, say
-    if ({ undefined: 1, null: body !== null, "{}": odd }[json]) {
-      throw new TypeError("The body is no JSON.");
+    if (body instanceof ArrayBuffer || ArrayBuffer.isView(body)) {
+      frame.base64 = base64(body);
+    } else {
+      const odd = {}.toString.call(body) !== "[object Object]"; // a Map, say
+      if ({ undefined: 1, null: body !== null, "{}": odd }[JSON.stringify(body)]) {
+        throw new TypeError("The body is no JSON.");
+      }
+      frame.body = body;
     }
-    const text = write({ op: "publish", id, destination, ...content, ...rest });
-    let timer;
-    try {
-      await new Promise((resolve, reject) => {
-        const publish = { text, resolve, reject };
-        publishes.set(id, publish);
-        if (this.#started) this.#transmit(publish);
-        if (!timeout) return;
-        timer = this.#options.clock.setTimeout(() => {
-          const code = publish.sent ? "timeout" : "not_ready";
-          reject(new BridgeError(code, `It is not settled after ${timeout} ms.`));
-        }, timeout);
-      });
-    } finally {
+    const text = write(frame);
+    let timer, cancel;
+    return new Promise((resolve, reject) => {
+      const ask = { text, once, resolve, reject };
+      cancel = () => {
+        if (ask.sent) this._send({ op: "cancel", id });
+        reject(new BridgeError("cancelled", "It was cancelled."));
+      };
+      once?.signal?.addEventListener("abort", cancel);
+      if (once?.signal?.aborted) return cancel();
+      asked.set(id, ask);
+      if (this.#started) this.#transmit(ask);
+      if (!timeout) return;
+      timer = this.#options.clock.setTimeout(() => {
+        if (ask.sent && once) return; // the server ends it
+        reject(new BridgeError(ask.sent ? "timeout" : "not_ready", `It took over ${timeout} ms.`));
+      }, timeout);
+    }).finally(() => {
       this.#options.clock.clearTimeout(timer);
-      publishes.delete(id);
-    }
+      once?.signal?.removeEventListener("abort", cancel);
+      asked.delete(id);
+    });
   }
 
   close() {
@@ -416,7 +430,7 @@ class Bridge extends Emitter {
       const socket = (this.#socket = new WebSocket(this.#url.href, "v1.twbridge.json"));
       let why; // only Node tells
       socket.onmessage = ({ data }) => current() && this.#receive(data, secret);
-      socket.onerror = (event) => (why = event?.message); // a close follows
+      socket.onerror = (event) => (why = event?.message);
       socket.onclose = ({ code, reason }) =>
         current() && this.#lost(code, reason || why || `Closed with ${code}.`);
     } catch (error) {
@@ -433,6 +447,7 @@ class Bridge extends Emitter {
     const { op, id, ...detail } = frame;
     const subscription = this._heard.get(frame.destination);
     const answer = this.#answers.get(id);
+    const asked = this.#asked.get(id);
     if (op === "message") {
       subscription?._deliver(frame, this.#socket);
     } else if (op === "welcome") {
@@ -440,19 +455,18 @@ class Bridge extends Emitter {
       this.#up = true;
       if (secret === undefined) return this.#start();
       this._request({ op: "auth", token: secret }, ({ op, code, message }) => {
-        // A server without users takes everybody.
         if (op !== "error" || code === "unknown_op") this.#start();
         else this.#lost(4401, message, new BridgeError(code, message));
       });
     } else if (answer) {
       this.#answers.delete(id);
       answer(frame);
-    } else if (op === "published") {
-      this.#publishes.get(id)?.resolve();
+    } else if (op === "progress") {
+      Promise.resolve(content(frame)).then(asked?.once.onProgress);
     } else if (op === "error") {
       const error = new BridgeError(frame.code, frame.message);
       if (id === undefined) this._complain(error);
-      else this.#publishes.get(id)?.reject(error);
+      else asked?.reject(error);
     } else if (op === "unsubscribed") {
       subscription?._end(new BridgeError("ended", frame.reason));
     } else if (op === "gap" || op === "dropped") {
@@ -464,6 +478,8 @@ class Bridge extends Emitter {
     } else if (op === "drain") {
       this.#drain = 1000 * frame.reconnect_after;
       this._tell(op, detail);
+    } else {
+      asked?.resolve(frame);
     }
   }
 
@@ -472,17 +488,23 @@ class Bridge extends Emitter {
     this.#refused = false;
     this.#listen();
     this.#linked();
-    for (const publish of this.#publishes.values()) this.#transmit(publish);
+    for (const each of this.#asked.values()) this.#transmit(each);
   }
 
   #lost = (code = 1006, reason = "There was no answer.", error) => {
     this.#leave();
     if (code === 1009) {
-      const [largest] = [...this.#publishes.values()].sort((a, b) => b.text.length - a.text.length);
-      if (largest?.sent) largest.reject(new BridgeError("too_large", TOO_LARGE));
+      const [largest] = [...this.#asked.values()].sort((a, b) => b.text.length - a.text.length);
+      if (largest?.sent) {
+        largest.reject(new BridgeError("too_large", "It is too large for the server."));
+      }
+    }
+    for (const each of this.#asked.values()) {
+      if (each.once && each.sent) each.reject(new BridgeError("unknown", reason));
     }
     if (code >= 4500 && code < 5000) {
-      return this.#finish(new BridgeError(REASONS[code] ?? "refused", reason));
+      const word = { 4501: "unauthenticated", 4503: "forbidden" }[code] ?? "refused";
+      return this.#finish(new BridgeError(word, reason));
     }
     this.#refused ||= code === 4401;
     const longest = Math.min(LONGEST, SHORTEST * 2 ** ++this.#failures);
@@ -491,8 +513,8 @@ class Bridge extends Emitter {
     this.#change("server-away");
     this._tell("away", { code, reason, retryIn });
     if (!this.welcome && this.#failures === 1) {
-      const { host, pathname } = this.#url;
-      error ??= new BridgeError("not_ready", `No bridge at ${host}${pathname} yet: ${reason}`);
+      const where = this.#url.host + this.#url.pathname;
+      error ??= new BridgeError("not_ready", `No bridge at ${where} yet: ${reason}`);
     }
     if (error) this._complain(error);
   };
@@ -505,7 +527,7 @@ class Bridge extends Emitter {
     this._heard.clear();
     this.#options.clock.clearTimeout(this.#timer);
     this.#options.clock.clearTimeout(this.#later);
-    for (const subscription of this._subscriptions.values()) subscription._lost();
+    for (const each of this._subscriptions.values()) each._lost();
     socket?.close();
   }
 
@@ -514,9 +536,10 @@ class Bridge extends Emitter {
     this.#leave();
     this.#closing.abort();
     this.#change("closed");
-    const reason = error ?? new BridgeError("closed", "The bridge is closed.");
-    for (const publish of this.#publishes.values()) publish.reject(reason);
-    for (const subscription of this._subscriptions.values()) subscription._end(error);
+    for (const each of this.#asked.values()) {
+      each.reject(error ?? new BridgeError("closed", "The bridge is closed."));
+    }
+    for (const each of this._subscriptions.values()) each._end(error);
     if (error) this._complain(error);
   }
 
@@ -528,17 +551,17 @@ class Bridge extends Emitter {
     return `${this.#prefix}.${++this.#count}`;
   }
 
-  #transmit(publish) {
-    if (new TextEncoder().encode(publish.text).length > this.welcome.limit) {
-      return publish.reject(new BridgeError("too_large", TOO_LARGE));
+  #transmit(ask) {
+    if (new TextEncoder().encode(ask.text).length > this.welcome.limit) {
+      return ask.reject(new BridgeError("too_large", "It is too large for the server."));
     }
-    publish.sent = true;
-    this.#socket.send(publish.text);
+    ask.sent = true;
+    this.#socket.send(ask.text);
   }
 
   #linked(again) {
     this.#change(this.#up ? "ready" : "broker-away");
-    for (const subscription of this._subscriptions.values()) subscription._ask(again);
+    for (const each of this._subscriptions.values()) each._ask(again);
   }
 
   #change(state) {
@@ -563,7 +586,7 @@ class Bridge extends Emitter {
   // A page sees no pings, so it sends some.
 
   #beat = () => {
-    this.#failures = 0; // the connection is stable
+    this.#failures = 0;
     if (this.#silent) return this.#ping();
     this.#silent = true;
     this.#listen();
@@ -575,7 +598,6 @@ class Bridge extends Emitter {
     this.#after(PATIENCE, () => (this.#silent ? this.#lost() : this.#beat()));
   }
 
-  /** The network is back, or somebody looks at the page. */
   #hurry = () => {
     if (globalThis.document?.hidden) return;
     if (this.#started) this.#ping();
@@ -589,6 +611,9 @@ class Bridge extends Emitter {
 const write = (frame) =>
   JSON.stringify(frame).replace(/\\(u(d[89a-f]..)|.)/g, (all, _, half) => (half ? "\ufffd" : all));
 
+const content = ({ body, base64 }) =>
+  base64 === undefined ? body : Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+
 function base64(data) {
   const bytes = new Uint8Array(data.buffer ?? data, data.byteOffset, data.byteLength);
   let text = "";
@@ -598,9 +623,7 @@ function base64(data) {
 
 /** It need not be a secret: every message_id shows it. */
 const uuid = () =>
-  "10000000-1000-4000-8000-100000000000".replace(/[018]/g, (c) =>
-    (c ^ ((Math.random() * 16) >> (c / 4))).toString(16),
-  );
+  "xxxxxxxx-xxxx-4xxx-8xxx-xxxxxxxxxxxx".replace(/x/g, () => (Math.random() * 16 | 0).toString(16));
 
 export function connect(url = "/ws", options) {
   if (typeof url === "object" && !(url instanceof URL)) return connect("/ws", url);

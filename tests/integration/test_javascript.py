@@ -24,7 +24,7 @@ from twbridge import __version__
 ROOT = Path(__file__).parent.parent.parent
 CLIENT = ROOT / "clients" / "js"
 MODULE = CLIENT / "twbridge.js"
-MOST_BYTES = 6 * 1024
+MOST_BYTES = 6_000
 SECONDS = 120.0
 
 
@@ -62,7 +62,7 @@ class NodeTests(SynchronousTestCase):
         run("npm", "run", "--silent", "types")
 
     def test_it_is_small_as_it_is_served(self) -> None:
-        self.assertLess(len(gzip.compress(MODULE.read_bytes())), MOST_BYTES)
+        self.assertLessEqual(len(gzip.compress(MODULE.read_bytes())), MOST_BYTES)
 
     def test_it_needs_nothing_else(self) -> None:
         self.assertNotRegex(MODULE.read_text(), r"(?m)^\s*import\b|\bimport\(|\brequire\(")

@@ -39,6 +39,13 @@ async function all(): Promise<void> {
     timeout: 1000,
     id: "order 7",
   });
+  const sum: number = await bridge.call<number>("add", [1, 2], {
+    timeout: 3000,
+    onProgress: ({ done }) => console.log(done),
+    signal: AbortSignal.timeout(1000),
+    headers: { a: 1 },
+  });
+  console.log(sum, await bare.call("now"));
   for await (const message of bridge.subscribe<Line>("/queue/work", { ack: "client", prefetch: 5 })) {
     const each: Message<Line> = message;
     const sent: boolean = each.ack() || each.nack({ requeue: false });
@@ -64,6 +71,8 @@ bridge.on("open", () => {});
 bridge.subscribe("/queue/a", { ack: "maybe" });
 // @ts-expect-error a headers table is one
 bridge.publish("/topic/a", 1, { headers: 7 });
+// @ts-expect-error calls have no id of yours
+bridge.call("add", 1, { id: "c1" });
 // @ts-expect-error its state is its own
 bridge.state = "ready";
 // @ts-expect-error a clock needs both
