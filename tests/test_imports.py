@@ -51,6 +51,7 @@ SANS_IO = (
     "policy",
     "ports",
     "resends",
+    "rpc.calls",
     "rpc.context",
     "rpc.kinds",
     "rpc.messages",

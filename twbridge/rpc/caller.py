@@ -143,6 +143,18 @@ class Caller:
     ) -> None:
         await self.stop()
 
+    def __len__(self) -> int:
+        """How many calls have not ended."""
+        return len(self._requests)
+
+    def __bool__(self) -> bool:
+        return True
+
+    @property
+    def strays(self) -> int:
+        """How many replies came for calls that had ended, or never were."""
+        return self._requests.strays
+
     # -- calling ----------------------------------------------------------------------------
 
     def call(

@@ -77,6 +77,14 @@ class Requests:
         self._unread = 0
         self._quiet_until = -math.inf
 
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    @property
+    def strays(self) -> int:
+        """Replies for calls that had ended or never were."""
+        return self._calls.strays
+
     def start(self) -> Deferred[None]:
         """See ``Caller.start``."""
         if not self._started:
