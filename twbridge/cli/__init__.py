@@ -8,6 +8,7 @@ from twbridge import __version__
 from twbridge.cli.messages import pub, sub
 from twbridge.cli.settings import check, config
 from twbridge.cli.tasks import tasks
+from twbridge.cli.worker import worker
 
 __all__ = ["main"]
 
@@ -18,5 +19,5 @@ def main() -> None:
     """Looks at settings, subscribes, and publishes. `twistd -n twbridge` starts the bridge."""
 
 
-for _command in (check, config, sub, pub, tasks):
+for _command in (check, config, sub, pub, tasks, worker):
     main.add_command(_command)

@@ -1,7 +1,7 @@
 """The options of commands that talk to the broker itself: ``worker``, ``call``, ``tasks``.
 
 They find it where the bridge finds it (``daemon/loading.py``): flags over the environment over
-the settings file, ``[amqp]`` alone of it.
+the settings file, ``[amqp]`` and ``[log]`` alone of it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 
 from twbridge.daemon import layers, loading
-from twbridge.settings import Amqp
+from twbridge.settings import Amqp, Log
 
 if TYPE_CHECKING:
     from twbridge.amqp import Link, Parameters
@@ -35,12 +35,14 @@ class Broker:
         url: the URL as it was given, password included: for the environment of a child only.
         parameters: the URL, read.
         config: the settings file that was named on the command line.
+        log: the ``[log]`` settings in effect.
     """
 
     amqp: Amqp
     url: str = field(repr=False)
     parameters: Parameters
     config: str | None = None
+    log: Log = field(default_factory=Log)
 
     def __str__(self) -> str:
         return str(self.parameters)
@@ -93,7 +95,8 @@ def find(
     """
     # The [amqp] section is all that counts: doubts about routes and rules are the bridge's.
     layer = layers.from_flags(flags)
-    amqp = loading.load(layer, environ, config, doubts=False).settings.amqp
+    settings = loading.load(layer, environ, config, doubts=False).settings
+    amqp = settings.amqp
     parameters = amqp.parameters()
     if parameters is None:
         return None
@@ -102,7 +105,7 @@ def find(
     else:
         assert amqp.url_file is not None  # and it was just read
         text = amqp.url_file.read_text()
-    return Broker(amqp, text.strip(), parameters, config)
+    return Broker(amqp, text.strip(), parameters, config, settings.log)
 
 
 def leave(line: str) -> NoReturn:

@@ -1,0 +1,5 @@
+"""``python -m twbridge`` is the command ``twbridge``."""
+
+from twbridge.cli import main
+
+main(prog_name="twbridge")

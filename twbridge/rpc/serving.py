@@ -1,0 +1,346 @@
+"""The process of a worker: its log, its signals, and how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NoReturn
+
+from twisted.internet import task
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionDone, ReactorNotRunning
+from twisted.logger import globalLogBeginner
+from twisted.python.failure import Failure
+
+from twbridge.cli.broker import NO_BROKER, Broker, find
+from twbridge.daemon import loading, logs
+from twbridge.errors import LoadError, TwbridgeError
+from twbridge.rpc.executors.pool import Executors
+from twbridge.rpc.supervisor import SERVES, SUPERVISED, Supervisor, tether_says
+from twbridge.rpc.worker import CONCURRENCY, DRAIN, StartError, Worker, WorkerOptions
+
+__all__ = ["Serving", "run", "serve"]
+
+#: What a worker's id is made of beside the host's name and the process id, in bytes: both may be
+#: the same in two containers.
+_RANDOM: Final = 2
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What is served, and how.
+
+    Args:
+        module: the name of a module, or the path of a file that ends with ``.py``.
+        broker: where the broker is.
+        forks: how many processes do it.
+        options: how each of them behaves.
+        settings: what ``context.settings`` begins with.
+    """
+
+    module: str
+    broker: Broker
+    forks: int = 1
+    options: WorkerOptions = field(default_factory=WorkerOptions)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def serve(serving: Serving) -> NoReturn:
+    """Serve until SIGINT or SIGTERM, and exit.
+
+    Exit codes: 0 after a signal, 1 when it can't begin, with one line on stderr.
+    """
+    log = logs.observer(serving.broker.log, {"logfile": "stderr"}, lambda _: sys.stderr)
+    assert log is not None
+    globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)
+    supervised = os.environ.pop(SUPERVISED, None)
+    if supervised is None and serving.forks > 1:
+        _react(_Supervising(serving))
+    if supervised is not None:
+        given = json.loads(supervised)
+        serving = Serving(
+            serving.module, serving.broker, 1, serving.options, {**given, **serving.settings}
+        )
+    _react(_Serving(serving, supervised is not None))
+
+
+def run(
+    *,
+    amqp_url: str | None = None,
+    amqp_url_file: str | None = None,
+    config: str | None = None,
+    module: str | None = None,
+    forks: int = 1,
+    concurrency: int = CONCURRENCY,
+    drain: float = DRAIN,
+    **settings: Any,
+) -> NoReturn:
+    """Serve the tasks of the script that calls it, until SIGINT or SIGTERM; then exit.
+
+    The script is imported once more in each process that runs tasks, so the call belongs under
+    ``if __name__ == "__main__":``.
+
+    Args:
+        amqp_url: the broker; where neither this nor the next says so, as ``twbridge worker``.
+        amqp_url_file: a file that holds it.
+        config: a settings file.
+        module: a module or a file with the tasks, in the place of the script.
+        forks: how many processes serve.
+        concurrency: calls of each task that run at once in each of them.
+        drain: seconds that the calls that run have to end at the stop.
+        settings: the others are what ``context.settings`` begins with; MessagePack has to hold
+            them.
+    """
+    flags = {"amqp-url": amqp_url, "amqp-url-file": amqp_url_file}
+    try:
+        broker = find(flags, os.environ, config)
+    except loading.Mistakes as mistakes:
+        _leave(*mistakes.lines)
+    if broker is None:
+        _leave(NO_BROKER)
+    if module is None:
+        module = getattr(sys.modules["__main__"], "__file__", None)
+        if module is None:
+            _leave("run() needs the file of a script, or the argument module")
+        module = os.path.abspath(module)
+    serve(Serving(module, broker, forks, WorkerOptions(concurrency, drain), settings))
+
+
+class _End(Exception):
+    """The process ends with exit code 1.
+
+    Args:
+        line: why; empty where somebody else has said it.
+    """
+
+
+class _Process:
+    """What both kinds of processes have in common."""
+
+    def __init__(self) -> None:
+        self.failed: Deferred[None] = Deferred()
+        self.stopping = False
+
+    async def begin(self, reactor: Any) -> None:
+        """Begin. Raises _End."""
+        raise NotImplementedError
+
+    def stop(self) -> Deferred[None]:
+        """End in order; never fails."""
+        raise NotImplementedError
+
+    def hurry(self) -> None:
+        """End faster."""
+        raise NotImplementedError
+
+    def fail(self, line: str = "") -> None:
+        """End with exit code 1."""
+        if not self.failed.called and not self.stopping:
+            self.failed.errback(_End(line))
+
+
+class _Serving(_Process):
+    """A worker."""
+
+    def __init__(self, serving: Serving, supervised: bool) -> None:
+        super().__init__()
+        self._serving = serving
+        self._supervised = supervised
+        self._worker: Worker | None = None
+
+    async def begin(self, reactor: Any) -> None:
+        """Serve."""
+        serving = self._serving
+        id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(_RANDOM)}"
+        link = serving.broker.link(reactor, f"twbridge worker {id}")
+        try:
+            executors = Executors(
+                reactor,
+                serving.module,
+                worker=id,
+                concurrency=serving.options.concurrency,
+                settings=serving.settings,
+            )
+        except TypeError as error:
+            raise _End(str(error)) from None
+        self._worker = worker = Worker(
+            link, executors, id=id, clock=reactor, options=serving.options
+        )
+        if self._supervised:
+            reactor.addReader(_Tether(reactor, lambda: _stop(reactor), worker.hurry))
+
+        def look(state: str) -> None:
+            if state == "closed":
+                self.fail(f"the link {link.state_description}")
+
+        link.on_state(look)
+        try:
+            tasks = await worker.start()
+        except (LoadError, StartError) as error:
+            raise _End(f"{serving.module}: {error}") from None
+        names = ", ".join(each.name for each in tasks)
+        print(f"twbridge worker {id}: serves {names} at {serving.broker}", flush=True)
+        if self._supervised:
+            with contextlib.suppress(OSError):
+                os.write(SERVES, b"\n")
+                os.close(SERVES)
+
+    def stop(self) -> Deferred[None]:
+        """Drain."""
+        self.stopping = True
+        return _nothing() if self._worker is None else self._worker.stop()
+
+    def hurry(self) -> None:
+        """A second signal. From a supervisor the word comes by another way: a service manager may
+        send the first one to both.
+        """
+        if self._worker is not None and not self._supervised:
+            self._worker.hurry()
+
+
+class _Supervising(_Process):
+    """The parent of several workers."""
+
+    def __init__(self, serving: Serving) -> None:
+        super().__init__()
+        self._serving = serving
+        self._supervisor: Supervisor | None = None
+
+    async def begin(self, reactor: Any) -> None:
+        """Start them."""
+        serving = self._serving
+        self._supervisor = supervisor = Supervisor(
+            reactor, _command(serving), _environment(serving), serving.forks, serving.options.drain
+        )
+        try:
+            await supervisor.start()
+        except StartError:
+            raise _End from None  # the worker has said why
+
+    def stop(self) -> Deferred[None]:
+        """Drain them all."""
+        self.stopping = True
+        return _nothing() if self._supervisor is None else self._supervisor.stop()
+
+    def hurry(self) -> None:
+        """A second signal."""
+        if self._supervisor is not None:
+            self._supervisor.hurry()
+
+
+def _command(serving: Serving) -> list[str]:
+    """The command line of one worker; what is secret is in its environment."""
+    options = serving.options
+    command = [sys.executable, "-m", "twbridge", "worker", serving.module]
+    command += ["--concurrency", str(options.concurrency), "--drain", str(options.drain)]
+    if serving.broker.config is not None:
+        command += ["--config", serving.broker.config]
+    return command
+
+
+def _environment(serving: Serving) -> dict[str, str]:
+    """The environment of one worker, with the broker that was found and the settings."""
+    kept = {k: v for k, v in os.environ.items() if k != "TWBRIDGE_EMBEDDED_ENABLED"}
+    return {
+        **kept,
+        "TWBRIDGE_AMQP_URL": serving.broker.url,
+        SUPERVISED: json.dumps(dict(serving.settings)),
+    }
+
+
+def _react(process: _Process) -> NoReturn:
+    """Run the reactor until a signal, or until the process fails; and exit."""
+
+    async def main(reactor: Any) -> None:
+        reactor.callWhenRunning(_heed_signals, reactor, process)
+        reactor.addSystemEventTrigger("before", "shutdown", process.stop)
+        try:
+            await process.begin(reactor)
+            await process.failed
+        except CancelledError:
+            await Deferred()  # a signal came first: the reactor is about to end
+        except _End as end:
+            if not process.stopping:
+                _leave(*([str(end)] if str(end) else []))
+        except TwbridgeError as error:
+            _leave(str(error))
+
+    task.react(main)
+
+
+def _heed_signals(reactor: Any, process: _Process) -> None:
+    """End by SIGINT and SIGTERM, faster by the second one."""
+    came: list[int] = []
+
+    def heed(number: int, _frame: object) -> None:
+        came.append(number)
+        reactor.callFromThread(_stop if len(came) == 1 else _hurry, reactor, process)
+
+    is_supervised = isinstance(process, _Serving) and process._supervised
+    signal.signal(signal.SIGTERM, heed)
+    # From a terminal SIGINT comes to all; the supervisor tells its workers. What runs in the
+    # background ignores it.
+    if is_supervised:
+        signal.signal(signal.SIGINT, _ignore)
+    elif signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, heed)
+
+
+def _stop(reactor: Any, _process: object = None) -> None:
+    with contextlib.suppress(ReactorNotRunning):
+        reactor.stop()
+
+
+def _hurry(_reactor: Any, process: _Process) -> None:
+    process.hurry()
+
+
+class _Tether(FileDescriptor):
+    """A worker's way to its supervisor: when that ends, however it ends, so does the worker."""
+
+    def __init__(
+        self, reactor: Any, stop: Callable[[], object], hurry: Callable[[], object]
+    ) -> None:
+        super().__init__(reactor)
+        self._says = tether_says(stop, hurry)
+        os.set_blocking(0, False)
+
+    def fileno(self) -> int:
+        return 0
+
+    def doRead(self) -> Failure | None:
+        try:
+            data = os.read(0, 64)
+        except BlockingIOError:
+            return None
+        except OSError:
+            data = b""
+        self._says(data)
+        return None if data else Failure(ConnectionDone())
+
+    def connectionLost(self, reason: Any) -> None:
+        self.reactor.removeReader(self)
+
+
+def _leave(*lines: str) -> NoReturn:
+    for line in lines:
+        print(f"twbridge: {line}", file=sys.stderr)
+    raise SystemExit(1)
+
+
+def _nothing() -> Deferred[None]:
+    done: Deferred[None] = Deferred()
+    done.callback(None)
+    return done
+
+
+def _ignore(*_: object) -> None:
+    pass

@@ -1,0 +1,76 @@
+"""What a worker declares at the broker for its tasks (sans-I/O).
+
+====================== ====================================================================
+twbridge.task.<name>   durable. Plain tasks: classic, with priorities. At least once: a quorum
+                       queue with the redelivery limit as its delivery limit, or a classic one
+                       where the task says so, and then the worker keeps the limit.
+twbridge.dead.<name>   durable, classic, for tasks that run at least once: requests that were
+                       rejected, or delivered as often as the limit allows
+twbridge.dlx           headers; what dies in a task's queue goes there
+twbridge.workers       fanout; every worker hears it
+twbridge.pubsub        topic; channels
+====================== ====================================================================
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from twbridge.link.topology import Exchange, Queue
+from twbridge.rpc.messages import DLX, PUBSUB, WORKERS, dead_queue, task_queue
+from twbridge.rpc.tasks import TaskOptions
+
+__all__ = ["EXCHANGES", "WORKERS_EXCHANGE", "dead_letters", "queue_of", "repeats", "uses_quorum"]
+
+#: Priorities that a queue tells apart: RabbitMQ wants few.
+LEVELS: Final = 10
+WORKERS_EXCHANGE: Final = Exchange(WORKERS, "fanout")
+EXCHANGES: Final = (Exchange(DLX, "headers"), WORKERS_EXCHANGE, Exchange(PUBSUB, "topic"))
+
+Binding = tuple[str, str, dict[str, Any]]
+
+
+def repeats(task: TaskOptions) -> bool:
+    """Whether a call that came to nothing is run again."""
+    return task.guarantee == "at-least-once"
+
+
+def uses_quorum(task: TaskOptions) -> bool:
+    """Whether the task's queue is a quorum queue, which counts deliveries by itself."""
+    return repeats(task) and task.queue != "classic"
+
+
+def queue_of(task: TaskOptions) -> Queue:
+    """The queue of its requests."""
+    arguments: dict[str, Any] = {"x-dead-letter-exchange": DLX}
+    if uses_quorum(task):
+        arguments |= {"x-queue-type": "quorum", "x-delivery-limit": task.redelivery_limit}
+    else:
+        arguments |= {"x-max-priority": LEVELS}
+    return _durable(task_queue(task.name), arguments)
+
+
+def dead_letters(task: TaskOptions) -> tuple[Queue, tuple[Binding, ...]] | None:
+    """The queue of the requests that were given up, and its bindings; None where there is none.
+
+    A match on ``all`` would ignore the headers that start with ``x-``.
+    """
+    if not repeats(task):
+        return None
+    bindings = tuple(
+        (
+            DLX,
+            "",
+            {
+                "x-match": "all-with-x",
+                "x-first-death-reason": reason,
+                "x-first-death-queue": task_queue(task.name),
+            },
+        )
+        for reason in ("rejected", "delivery_limit")
+    )
+    return _durable(dead_queue(task.name), {}), bindings
+
+
+def _durable(name: str, arguments: dict[str, Any]) -> Queue:
+    return Queue(name, durable=True, exclusive=False, auto_delete=False, arguments=arguments)
