@@ -15,10 +15,14 @@ Queue = commands.Queue
 
 
 class Step(NamedTuple):
-    """Bytes to send, and how many events answer them; None: all up to a barrier behind them."""
+    """Bytes to send, and how many events answer them; None: all up to a barrier behind them.
+
+    ``until`` is the one line that answers in the end: they are sent again until it does.
+    """
 
     data: bytes
     events: int | None = None
+    until: str = ""
 
 
 def do(method: base.Frame, events: int | None = None, channel: int = 1) -> Step:

@@ -23,6 +23,7 @@ from tests.integration.broker_scenarios import (
     publish,
     queue,
 )
+from twbridge import wire
 
 Basic, Queue = commands.Basic, commands.Queue
 
@@ -48,6 +49,12 @@ def taken(*bodies: bytes, **properties: Any) -> list[Step]:
         *(publish("", Q, body, **properties) for body in bodies),
         *(get(no_ack=False) for _ in bodies),
     ]
+
+
+def settled(count: int, name: str = D) -> Step:
+    """Wait until so many messages wait in a queue without consumers."""
+    data = wire.method_frame(1, Queue.Declare(queue=name, passive=True))
+    return Step(data, until=f"queue.declareok {name} {count} 0")
 
 
 def reject(tag: int, events: int | None = None) -> Step:
@@ -232,10 +239,10 @@ DEAD: dict[str, Sequence[Step]] = {
         queue(arguments={DLX: "amq.topic"}),
         bind("amq.topic", "cc", to=D),
         bind("amq.topic", "bcc", to=E),
-        letters(),
-        letters(name=E, tag="e"),
         *taken(b"1", headers={"CC": ["cc", 1, "cc2"], "BCC": ["bcc"], "a": 1}),
-        reject(1, 2),
+        reject(1),
+        letters(events=2),
+        letters(name=E, tag="e", events=2),
     ],
     "rejected with another key, CC goes": [
         *dying(),
@@ -248,10 +255,10 @@ DEAD: dict[str, Sequence[Step]] = {
         queue(arguments={DLX: "amq.fanout"}),
         bind("amq.fanout", to=D),
         bind("amq.fanout", to=E),
-        letters(),
-        letters(name=E, tag="e"),
         *taken(b"1"),
-        reject(1, 2),
+        reject(1),
+        letters(events=2),
+        letters(name=E, tag="e", events=2),
     ],
     "rejected to itself again and again": [
         queue(arguments={DLX: "", KEY: Q}),

@@ -11,6 +11,7 @@ from tests.integration.broker_scenarios import (
     CONFIRM,
     Step,
     ack,
+    bind,
     consume,
     do,
     get,
@@ -28,6 +29,7 @@ from tests.integration.letter_scenarios import (
     dying,
     letters,
     reject,
+    settled,
     taken,
 )
 
@@ -112,11 +114,15 @@ LENGTH: dict[str, Sequence[Step]] = {
     ],
     "letters to a full queue": [
         queue(D, arguments={"x-max-length": 1, "x-overflow": "reject-publish"}),
-        queue(arguments=TO_D),
+        queue(E),
+        queue(arguments={DLX: "amq.fanout"}),
+        *(bind("amq.fanout", to=name) for name in (D, E)),
         *taken(b"1", b"2"),
         reject(1),
         reject(2),
-        queue(arguments=TO_D),
+        settled(2, E),
+        settled(1),
+        letters(events=2),
     ],
     "letters push letters": [
         queue(E),
@@ -190,8 +196,7 @@ PRIORITIES: dict[str, Sequence[Step]] = {
         *prioritized(3, 9, 4),
         *(get(no_ack=False) for _ in range(3)),
         nack(0, multiple=True, requeue=False),
-        *[queue(arguments={"x-max-priority": 10, **TO_D})] * 3,
-        do(Basic.Qos(prefetch_count=1)),
+        settled(3),
         letters(events=4),
     ],
     "expired behind a higher one": [

@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import re
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from tests.integration.argument_scenarios import SCENARIOS as ARGUMENT_SCENARIOS
 from tests.integration.broker_scenarios import SCENARIOS, Step
 from tests.integration.letter_scenarios import SCENARIOS as LETTER_SCENARIOS
 from tests.integration.limit_scenarios import SCENARIOS as LIMIT_SCENARIOS
+from tests.integration.quorum_scenarios import SCENARIOS as QUORUM_SCENARIOS
 from tests.integration.rabbitmq import in_thread, shared
 from tests.integration.stream_scenarios import SCENARIOS as STREAM_SCENARIOS
 from twbridge import wire
@@ -89,11 +91,23 @@ class Peer:
         """The next event, as it is compared."""
         return _masked(self.next()).replace(self._queue, QUEUE)
 
+    def wait(self, step: Step) -> str:
+        deadline = time.monotonic() + 3
+        while True:
+            self.send(step.data)
+            line = self.line()
+            if line == step.until or time.monotonic() > deadline:
+                return line
+            time.sleep(0.005)
+
     def step(self, step: Step) -> list[str]:
         """Send, and return what answers."""
+        if step.until:
+            return [self.wait(step)]
         if step.events is not None:
             self.send(step.data)
-            return [self.line() for _ in range(step.events)]
+            # A quorum queue delivers and confirms in any order.
+            return sorted([self.line() for _ in range(step.events)], key=_is_delivery)
         self.send(step.data + wire.method_frame(1, BARRIER))
         lines: list[str] = []
         while True:
@@ -104,6 +118,10 @@ class Peer:
             if line.startswith(("channel.close ", "connection.close", "end")):
                 self.ended = True
                 return lines
+
+
+def _is_delivery(line: str) -> bool:
+    return line.startswith("deliver ")
 
 
 def _masked(event: wire.Event | None) -> str:
@@ -179,6 +197,9 @@ class ParityTests(TestCase):
 
     async def test_every_scenario_with_limits_and_priorities_reads_the_same(self) -> None:
         await self.compare(LIMIT_SCENARIOS)
+
+    async def test_every_scenario_with_quorum_queues_reads_the_same(self) -> None:
+        await self.compare(QUORUM_SCENARIOS)
 
     async def test_every_argument_of_a_queue_is_answered_the_same(self) -> None:
         await self.compare(ARGUMENT_SCENARIOS)

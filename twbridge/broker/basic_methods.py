@@ -77,8 +77,6 @@ def _consume(channel: Channel, method: commands.Basic.Consume) -> None:
 
 def _take(channel: Channel, method: commands.Basic.Consume, queue: Queue, tag: str) -> Consumer:
     argument_rules.check_consumer(queue.name, queue.kind, method.arguments or {})
-    if queue.exclusive or (method.exclusive and queue.consumers):
-        raise refusals.in_exclusive_use(queue.name)
     prefetch = channel.prefetch
     if isinstance(queue, QuorumQueue):
         if channel.shared_prefetch:
@@ -86,6 +84,8 @@ def _take(channel: Channel, method: commands.Basic.Consume, queue: Queue, tag: s
                 f"queue '{queue.name}' in vhost '/' does not support global qos"
             )
         prefetch = prefetch or PREFETCH
+    elif queue.exclusive or (method.exclusive and queue.consumers):
+        raise refusals.in_exclusive_use(queue.name)
     return Consumer(channel, queue, tag, no_ack=method.no_ack, prefetch=prefetch)
 
 

@@ -2,7 +2,8 @@
 
 They count how often a message came back: ``x-delivery-count`` tells it to the consumer, and past
 ``x-delivery-limit`` it is a dead letter. With a limit what comes back goes before all others;
-without one it goes behind them, unless the consumer's channel ended.
+without one it goes behind them, unless the consumer's channel ended. An exclusive consumer has
+such a queue for itself no more than any other.
 
 Source: https://www.rabbitmq.com/quorum-queues.html, and what RabbitMQ 3.10 does.
 """
@@ -10,9 +11,9 @@ Source: https://www.rabbitmq.com/quorum-queues.html, and what RabbitMQ 3.10 does
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
-from twbridge.broker import rewriting
+from twbridge.broker import refusals, rewriting
 from twbridge.broker.deadletters import Reason
 from twbridge.broker.messages import Entry, Message
 from twbridge.broker.queues import Queue
@@ -49,6 +50,10 @@ class QuorumEntry(Entry):
         self.first = first
         self.redelivered = True
         self.deliveries += 1
+        self.tell_count()
+
+    def tell_count(self) -> None:
+        """Deliver it with ``x-delivery-count``."""
         was = self.original
         count = {_COUNT: rewriting.long(self.deliveries)}
         self.message = Message(
@@ -104,6 +109,13 @@ class QuorumQueue(Queue):
         self._keep_to_limit()
         return True
 
+    def get(self) -> Entry | None:
+        """Take the head (basic.get), which is told even that it never came back."""
+        entry = super().get()
+        if isinstance(entry, QuorumEntry) and not entry.deliveries:
+            entry.tell_count()
+        return entry
+
     def requeue(self, entries: Iterable[Entry]) -> None:
         """Take entries back that a consumer did not want; see the module."""
         self._return(entries, first=self._limit is not None)
@@ -111,6 +123,13 @@ class QuorumQueue(Queue):
     def take_back(self, entries: Iterable[Entry]) -> None:
         """Take entries back from a channel that has ended: they are the first again."""
         self._return(entries, first=True)
+
+    def refuse_deletion(self, flag: str) -> NoReturn:
+        """Raise ConnectionClosed (540): it can't be deleted on a condition."""
+        raise refusals.not_implemented(
+            f"cannot delete queue '{self.name}' in vhost '/'. queue.delete operations with {flag} "
+            "flag set are not supported by quorum queues"
+        )
 
     def settle(self, entry: Entry) -> None:
         assert isinstance(entry, QuorumEntry)

@@ -13,6 +13,7 @@ from pamqp import base, commands
 
 from twbridge.broker import refusals, replies
 from twbridge.broker.channel import Channel
+from twbridge.broker.quorum import QuorumQueue
 
 __all__ = ["METHODS"]
 
@@ -111,6 +112,8 @@ def _queue_delete(channel: Channel, method: commands.Queue.Delete) -> None:
         channel.answer(method, commands.Queue.DeleteOk(0))
         return
     queue = channel.vhost.queue(name, channel.owner)
+    if isinstance(queue, QuorumQueue) and (method.if_unused or method.if_empty):
+        queue.refuse_deletion("if-unused" if method.if_unused else "if-empty")
     if method.if_unused and queue.consumer_count:
         raise refusals.precondition_failed(f"queue '{name}' in vhost '/' in use")
     if method.if_empty and queue.message_count:
