@@ -38,7 +38,7 @@
     │   ├── BadBody              a body that can't be made, read or inflated
     │   ├── BadRequest           not a call or a word to a worker
     │   └── BadReply             not an answer to a call
-    ├── BadTask                  a task that can't be (a ValueError)
+    ├── BadTask                  bad_destination: a task that can't be (a ValueError)
     │   └── DuplicateTask        its name is taken
     ├── LoadError                tasks that a worker can't load
     ├── FrameError               bytes that are not AMQP 0-9-1
@@ -459,6 +459,13 @@ class BadReply(BadMessage):
 
 class BadTask(TwbridgeError, ValueError):
     """A task that can't be: its name, its options, or what they stand on. The text says why."""
+
+    code = "bad_destination"
+    close_code = 1008
+
+    @property
+    def public(self) -> str:
+        return str(self)
 
 
 class DuplicateTask(BadTask):

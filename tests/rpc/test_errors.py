@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twbridge import errors
 from twbridge.errors import (
     BadBody,
+    BadTask,
     CallCancelled,
     CallError,
     CallLost,
@@ -23,6 +24,7 @@ from twbridge.errors import (
     TwbridgeError,
     UnknownTask,
 )
+from twbridge.rpc.names import check_task_name
 
 #: Every error of a call: its code, its text, and what a browser reads.
 CALLS: tuple[tuple[CallError, str, str, str], ...] = (
@@ -111,6 +113,11 @@ class CallErrorsTests(SynchronousTestCase):
         error = BadBody("the body is not valid pickle: no module named secret")
         self.assertNotIn("secret", error.public)
         self.assertIsInstance(error, ValueError)
+
+    def test_a_name_that_no_task_has_is_a_bad_destination(self) -> None:
+        error = self.assertRaises(BadTask, check_task_name, "a" * 201)
+        self.assertEqual(error.code, "bad_destination")
+        self.assertEqual(error.public, "the name of a task has 1 to 200 bytes, and this one 201")
 
     def test_tasks_that_can_not_be_loaded_keep_the_traceback(self) -> None:
         error = LoadError("no module named 'tasks'", "Traceback...")
