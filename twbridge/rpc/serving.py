@@ -22,13 +22,14 @@ from twisted.python.failure import Failure
 
 from twbridge.cli.broker import NO_BROKER, Broker, find
 from twbridge.daemon import loading, logs
-from twbridge.errors import LoadError, TwbridgeError
+from twbridge.errors import BadTask, DuplicateTask, LoadError, TwbridgeError
 from twbridge.rpc.executors.pool import Executors
 from twbridge.rpc.supervisor import SERVES, SUPERVISED, Supervisor, tether_says
 from twbridge.rpc.worker import CONCURRENCY, DRAIN, StartError, Worker, WorkerOptions
 
 __all__ = ["Serving", "run", "serve"]
 
+_logs = False
 #: What a worker's id is made of beside the host's name and the process id, in bytes: both may be
 #: the same in two containers.
 _RANDOM: Final = 2
@@ -58,11 +59,9 @@ def serve(serving: Serving) -> NoReturn:
 
     Exit codes: 0 after a signal, 1 when it can't begin, with one line on stderr.
     """
-    log = logs.observer(serving.broker.log, {"logfile": "stderr"}, lambda _: sys.stderr)
-    assert log is not None
-    globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)
     supervised = os.environ.pop(SUPERVISED, None)
     if supervised is None and serving.forks > 1:
+        _log_to_stderr(serving.broker)
         _react(_Supervising(serving))
     if supervised is not None:
         given = json.loads(supervised)
@@ -178,13 +177,20 @@ class _Serving(_Process):
             reactor.addReader(_Tether(reactor, lambda: _stop(reactor), worker.hurry))
 
         def look(state: str) -> None:
-            if state == "closed":
+            if state == "connecting":
+                # What could not begin before that is told in one line, not in a log.
+                _log_to_stderr(serving.broker)
+            elif state == "closed":
                 self.fail(f"the link {link.state_description}")
 
         link.on_state(look)
         try:
             tasks = await worker.start()
-        except (LoadError, StartError) as error:
+        except LoadError as error:
+            if error.traceback is not None and not _says_all(error, serving.module):
+                print(error.traceback.rstrip(), file=sys.stderr)
+            raise _End(str(error)) from None
+        except StartError as error:
             raise _End(f"{serving.module}: {error}") from None
         names = ", ".join(each.name for each in tasks)
         print(f"twbridge worker {id}: serves {names} at {serving.broker}", flush=True)
@@ -328,6 +334,22 @@ class _Tether(FileDescriptor):
 
     def connectionLost(self, reason: Any) -> None:
         self.reactor.removeReader(self)
+
+
+def _log_to_stderr(broker: Broker) -> None:
+    global _logs
+    if not _logs:
+        _logs = True
+        log = logs.observer(broker.log, {"logfile": "stderr"}, lambda _: sys.stderr)
+        assert log is not None
+        globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)
+
+
+def _says_all(error: LoadError, module: str) -> bool:
+    """Whether its line is enough to find the mistake: a traceback would hide it."""
+    text = str(error)
+    missing = f"ModuleNotFoundError: No module named {module!r}"
+    return missing in text or any(f"{each.__name__}: " in text for each in (BadTask, DuplicateTask))
 
 
 def _leave(*lines: str) -> NoReturn:
