@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from twbridge import __version__
+from twbridge.cli.calling import call
 from twbridge.cli.messages import pub, sub
 from twbridge.cli.settings import check, config
 from twbridge.cli.tasks import tasks
@@ -19,5 +20,5 @@ def main() -> None:
     """Looks at settings, subscribes, and publishes. `twistd -n twbridge` starts the bridge."""
 
 
-for _command in (check, config, sub, pub, tasks, worker):
+for _command in (call, check, config, sub, pub, tasks, worker):
     main.add_command(_command)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from itertools import count
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, fail, succeed
 from twisted.python.failure import Failure
@@ -28,7 +28,7 @@ from twbridge.rpc.requests import Requests
 from twbridge.rpc.serializers import Body, Serializers
 from twbridge.wire import Delivery
 
-__all__ = ["DEFAULT", "Caller", "gather"]
+__all__ = ["DEFAULT", "Caller", "Timeout", "gather"]
 
 #: Names of tasks that are known to be good.
 _NAMES: Final = 1000
@@ -40,6 +40,8 @@ class _Default(Enum):
 
 #: The caller's own timeout.
 DEFAULT: Final = _Default.DEFAULT
+#: Seconds; None: any time.
+Timeout: TypeAlias = float | _Default | None
 
 
 class Caller:
@@ -163,7 +165,7 @@ class Caller:
         body: Any = None,
         *,
         priority: int = 0,
-        timeout: float | _Default | None = DEFAULT,
+        timeout: Timeout = DEFAULT,
         persistent: bool = False,
         headers: Mapping[str, Any] | None = None,
         compress: bool | None = None,
@@ -207,7 +209,7 @@ class Caller:
         name: str,
         body: Body,
         *,
-        timeout: float | _Default | None = DEFAULT,
+        timeout: Timeout = DEFAULT,
         headers: Mapping[str, Any] | None = None,
         on_progress: Callable[[Body], None] | None = None,
         priority: int = 0,
@@ -225,7 +227,7 @@ class Caller:
         self,
         name: str,
         body: Body,
-        timeout: float | _Default | None,
+        timeout: Timeout,
         headers: Mapping[str, Any] | None,
         priority: int,
         persistent: bool,
