@@ -180,6 +180,41 @@ class Client:
         except TwbridgeError as error:
             return fail(error)
 
+    def call(
+        self,
+        task: str,
+        body: Any = None,
+        *,
+        timeout: float = 30.0,
+        on_progress: Callable[[Any], object] | None = None,
+        headers: Mapping[str, Any] | None = None,
+    ) -> Deferred[Any]:
+        """Call a task, which a worker runs; fires with what it returned: JSON, str or bytes.
+
+        Cancelling the Deferred cancels the call, at its worker too.
+
+        Args:
+            task: its name.
+            body: bytes and str are sent as they are, anything else as JSON.
+            timeout: seconds that it has, an hour at most. The bridge keeps the time from when it
+                has the call; while there is no connection a call waits for as long.
+            on_progress: called with what the task sends on its way, in order.
+            headers: reach the task.
+
+        Fails with the error of ``twbridge.errors`` that has the bridge's code: UnknownTask,
+        TaskError, ExpirationError (no worker took it in time), CallTimeout, CallCancelled, CallLost
+        (the connection was lost: it may have run, and is not called again), NotReady (it was not
+        sent), Forbidden, TooMany, TooLarge.
+        """
+        try:
+            self._core.usable()
+            calls = self._core.calls
+            called = calls.add(task, body, headers, timeout, on_progress)
+            self._core.start()
+            return called
+        except TwbridgeError as error:
+            return fail(error)
+
     def subscribe(
         self,
         destination: str,

@@ -18,15 +18,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from twbridge.client.backoff import Backoff
 from twbridge.client.callbacks import Callbacks
+from twbridge.client.calls import Calls
 from twbridge.client.errors import NotConnected, refusal, sentence
-from twbridge.client.frames import PING, Frame, read, request
+from twbridge.client.frames import PING, read, request
 from twbridge.client.ports import Attempt, Connection, Connector, Hooks, Input, Limits, State
 from twbridge.client.publishes import Publishes
 from twbridge.client.subscriptions import Subscriptions
@@ -75,6 +75,7 @@ class Core:
             longest=limits.send,
         )
         self.tell = Callbacks()
+        self.calls = Calls(clock, self.send, self.tell, count=limits.calls, longest=limits.send)
         self.subscriptions = Subscriptions(self, self.tell)
         self._clock = clock
         self._connector = connector
@@ -179,12 +180,13 @@ class Core:
         self._enter(State.GREETING, self._limits.connect_seconds)
 
     def _greeted(self, payload: bytes) -> None:
-        frame = _read(payload)
+        frame = read(payload)
         if frame is None:
             return
         if frame.op == "welcome":
             self._heartbeat = max(frame.heartbeat, 1.0)
             self.publishes.limited(frame.limit)
+            self.calls.limited(frame.limit)
             if self._token is None or self._connection is None:
                 self._open()
             else:
@@ -204,13 +206,14 @@ class Core:
         self._enter(State.OPEN, self._heartbeat)
         self.subscriptions.opened()
         self.publishes.opened()
+        self.calls.opened()
         openings, self._openings = self._openings, []
         for opening in openings:
             opening.callback(None)
 
     def _obey(self, payload: bytes) -> None:
-        frame = _read(payload)
-        if frame is None or self.publishes.answered(frame):
+        frame = read(payload)
+        if frame is None or self.publishes.answered(frame) or self.calls.answered(frame):
             return
         if self.subscriptions.received(frame, payload):
             return
@@ -276,6 +279,7 @@ class Core:
         if reason.closed == _TOO_LARGE:
             self.publishes.too_large(str(reason))
         self.publishes.lost()
+        self.calls.lost(str(reason))
         self.subscriptions.lost()
 
     def _hang_up(self) -> None:
@@ -308,18 +312,11 @@ class Core:
 
     def _settle_all(self, error: NotConnected | None) -> None:
         self.publishes.end(str(self.reason))
+        self.calls.end(str(self.reason))
         self.subscriptions.end(error)
         openings, self._openings = self._openings, []
         for opening in openings:
             opening.errback(self.reason)
-
-
-def _read(payload: bytes) -> Frame | None:
-    try:
-        return read(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        _log.warn("The bridge sent what is no frame: {start}", start=payload[:80])
-        return None
 
 
 _TABLE: dict[tuple[State, Input], Callable[..., None]] = {

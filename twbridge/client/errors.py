@@ -10,22 +10,28 @@ from __future__ import annotations
 from twbridge.errors import (
     BadDestination,
     BadFrame,
+    CallCancelled,
+    CallLost,
+    CallTimeout,
     ClientError,
     ConfirmTimeout,
     Conflict,
+    ExpirationError,
     Forbidden,
     Nacked,
     NotFound,
     NotReady,
     OutcomeUnknown,
+    TaskError,
     TooLarge,
     TooMany,
     TwbridgeError,
     UnknownOperation,
+    UnknownTask,
     Unroutable,
 )
 
-__all__ = ["NotConnected", "Refused", "refusal", "sentence"]
+__all__ = ["NotConnected", "Refused", "call_refusal", "refusal", "sentence"]
 
 #: AMQP's reply code of a message that no queue took.
 NO_ROUTE = 312
@@ -96,6 +102,24 @@ def refusal(code: str, message: str) -> TwbridgeError:
         return Unroutable(NO_ROUTE, message)
     kind = _KINDS.get(code)
     return Refused(code, message) if kind is None else kind(message)
+
+
+def call_refusal(task: str, timeout: float, code: str, message: str) -> TwbridgeError:
+    """The error for an ``error`` frame that answers a call with that deadline in seconds."""
+    if code == UnknownTask.code:
+        return UnknownTask(task)
+    if code == ExpirationError.code:
+        return ExpirationError(task, message, timeout, timeout)
+    if code == CallTimeout.code:
+        return CallTimeout(task, timeout)
+    if code == CallCancelled.code:
+        return CallCancelled(task)
+    if code == CallLost.code:
+        return CallLost(task, message)
+    if code == TaskError.code:
+        # The bridge tells nobody what a task's exceptions are called.
+        return TaskError(task, TaskError.__name__, message, public=True)
+    return refusal(code, message)
 
 
 def sentence(error: TwbridgeError) -> str:

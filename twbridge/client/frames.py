@@ -1,4 +1,4 @@
-"""The frames of ``v1.twbridge.json``, as a client writes and reads them (pure)."""
+"""The frames of ``v1.twbridge.json``, as a client writes and reads them (sans-I/O)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
+from twisted.logger import Logger
 
 from twbridge.errors import BadFrame
 
-__all__ = ["PING", "Frame", "publish", "read", "request"]
+__all__ = ["PING", "Frame", "call", "content", "publish", "read", "request"]
+
+_log = Logger()
 
 PING = b'{"op":"ping"}'
 
@@ -50,10 +53,17 @@ class Frame(Struct):
     redelivered: bool = False
 
 
-read = msgspec.json.Decoder(Frame).decode
-"""Reads a frame. Raises msgspec.DecodeError: it is not one."""
-
+_read = msgspec.json.Decoder(Frame).decode
 _write = msgspec.json.Encoder().encode
+
+
+def read(payload: bytes) -> Frame | None:
+    """Reads a frame. None: it is not one, and the log says so."""
+    try:
+        return _read(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        _log.warn("The bridge sent what is no frame: {start}", start=payload[:80])
+        return None
 
 
 def request(op: str, **fields: Any) -> bytes:
@@ -75,12 +85,7 @@ def publish(
         BadFrame: the body, the headers or the properties are not JSON.
     """
     fields: dict[str, Any] = {"op": "publish", "id": identity, "destination": destination}
-    if isinstance(body, bytes | bytearray | memoryview):
-        fields["base64"] = bytes(body)
-    else:
-        fields["body"] = _json("body", body)
-    if headers:
-        fields["headers"] = _json("headers", dict(headers))
+    fields |= _content(body, headers)
     if properties:
         fields["properties"] = _json("properties", dict(properties))
     if mandatory is not None:
@@ -89,6 +94,39 @@ def publish(
         return _write(fields)
     except UnicodeEncodeError:
         raise BadFrame("The destination or the id has a character that is not Unicode.") from None
+
+
+def call(
+    identity: str, task: str, body: Any, headers: Mapping[str, Any] | None, timeout: float
+) -> bytes:
+    """A ``call``: bytes are sent as bytes, anything else as the JSON that it is.
+
+    Raises:
+        BadFrame: the body or the headers are not JSON.
+    """
+    fields = {"op": "call", "id": identity, "task": task, "timeout": timeout}
+    try:
+        return _write(fields | _content(body, headers))
+    except UnicodeEncodeError:
+        raise BadFrame("The task's name has a character that is not Unicode.") from None
+
+
+def content(frame: Frame) -> Any:
+    """The body of a frame: the value of JSON, or bytes."""
+    if isinstance(frame.body, Raw):
+        return json.loads(bytes(frame.body))
+    return b"" if frame.base64 is UNSET else frame.base64
+
+
+def _content(body: Any, headers: Mapping[str, Any] | None) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    if isinstance(body, bytes | bytearray | memoryview):
+        fields["base64"] = bytes(body)
+    else:
+        fields["body"] = _json("body", body)
+    if headers:
+        fields["headers"] = _json("headers", dict(headers))
+    return fields
 
 
 def _json(what: str, value: Any) -> Raw:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from twbridge.client.frames import Frame
+from twbridge.client.frames import Frame, content
 
 __all__ = ["Message"]
 
@@ -77,11 +77,7 @@ class Message:
     def body(self) -> Any:
         """The value of a JSON body, str for text, bytes for anything else."""
         if self._body is UNSET:
-            frame = self._frame
-            if isinstance(frame.body, msgspec.Raw):
-                self._body = json.loads(bytes(frame.body))
-            else:
-                self._body = b"" if frame.base64 is UNSET else frame.base64
+            self._body = content(self._frame)
         return self._body
 
     @property

@@ -19,6 +19,7 @@ class Limits:
 
     Attributes:
         publishes: how many may be without an answer. The bridge remembers 1,000 of a client.
+        calls: how many may be without an answer. The bridge takes 100 of a client.
         publish_bytes: what those may take together, in bytes.
         send: bytes of the longest frame that is sent; less where the bridge takes less.
         receive: bytes of the longest frame that is taken; a longer one ends the connection.
@@ -32,6 +33,7 @@ class Limits:
     """
 
     publishes: int = 1_000
+    calls: int = 1_000
     publish_bytes: int = 16 << 20
     send: int = 1 << 20
     receive: int = 16 << 20
