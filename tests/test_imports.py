@@ -24,6 +24,7 @@ SANS_IO = (
     "client.addresses",
     "client.backoff",
     "client.callbacks",
+    "client.calls",
     "client.core",
     "client.errors",
     "client.frames",
