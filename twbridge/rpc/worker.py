@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import msgspec
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -214,16 +214,7 @@ class Worker:
             self._starting.addErrback(lambda failure: failure.trap(CancelledError) and None)
             self._starting.cancel()
         await DeferredList([Deferred.fromCoroutine(each.stop()) for each in self._slots.values()])
-        idle = self._running.when_idle()
-        if not idle.called and not self._hurry.called:
-            _log.info(
-                "Waiting for {count} calls, {drain:g} s at most",
-                count=len(self._running),
-                drain=self.options.drain,
-            )
-            waited = DeferredList([idle, self._hurry], fireOnOneCallback=True)
-            waited.addTimeout(self.options.drain, self._clock)
-            await waited.addErrback(lambda failure: failure.trap(TimeoutError) and None)
+        await self._drained()
         if len(self._running):
             _log.warn("{count} calls had not ended", count=len(self._running))
         await self._running.give_up()
@@ -232,6 +223,26 @@ class Worker:
             self._looks.stop()
         await self._control.stop()
         await self._link.stop()
+
+    async def _drained(self) -> None:
+        """Wait until nothing runs, the drain time is over, or somebody is in a hurry."""
+        idle = self._running.when_idle()
+        if idle.called or self._hurry.called:
+            return
+        count, drain = len(self._running), self.options.drain
+        _log.info("Waiting for {count} calls, {drain:g} s at most", count=count, drain=drain)
+        over: Deferred[None] = Deferred()
+
+        def end(_: None) -> None:
+            if not over.called:
+                over.callback(None)
+
+        idle.addCallback(end)
+        self._hurry.addCallback(end)
+        timer = self._clock.callLater(drain, end, None)
+        await over
+        if timer.active():
+            timer.cancel()
 
     # -- words to the worker ----------------------------------------------------------------
 
