@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fake_sockets import FakeSocket, connect
 from tests.fakes import FakeLink
+from tests.test_session_calls import FakeCaller
 from twbridge.hub import Hub
 from twbridge.policy import Policy
 from twbridge.ports import Limits, Services
@@ -26,7 +27,8 @@ from twbridge.sockets.heads import Head, Refusal
 from twbridge.sockets.origins import Client, Listener
 from twbridge.sockets.ports import SocketOptions
 from twbridge.subscriptions.opening import Subscriptions
-from twbridge.web import events, publish
+from twbridge.web import call, events, publish
+from twbridge.web.call import TaskCalls
 from twbridge.web.events import EventStreams
 from twbridge.web.publish import PublishCalls
 
@@ -90,7 +92,7 @@ def request(method: str, target: str, *lines: str, body: bytes | None = None) ->
 
 
 class HttpCase(SynchronousTestCase):
-    """A listener with both endpoints, on loopback and without rules where a test says nothing."""
+    """A listener with all endpoints, on loopback and without rules where a test says nothing."""
 
     rules: Sequence[Allow] = ()
     listener = Listener(loopback=True, proxies=("10.0.0.0/8",))
@@ -101,6 +103,7 @@ class HttpCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.link = FakeLink()
+        self.caller = FakeCaller()
         self.hub = Hub(self.link, self.clock)
         self.subscriptions = Subscriptions(self.link, self.clock, self.hub, instance="node")
         self.services = Services(
@@ -112,6 +115,7 @@ class HttpCase(SynchronousTestCase):
             Policy(self.rules),
             instance="node",
             limits=Limits(message=self.message),
+            calls=self.caller,
         )
         admission = Admission(self.listener, self.clock)
         opening = partial(Session, self.services)
@@ -125,6 +129,7 @@ class HttpCase(SynchronousTestCase):
         self.calls = PublishCalls(
             opening, admission=admission, clock=self.clock, limit=self.message
         )
+        self.tasks = TaskCalls(opening, admission=admission, clock=self.clock, limit=self.message)
         self.census = Census(
             self.front_limits.connections, self.front_limits.connections_per_address
         )
@@ -132,7 +137,7 @@ class HttpCase(SynchronousTestCase):
             Nobody(),
             Nobody(),
             streams={events.PATH: self.streams},
-            calls={publish.PATH: self.calls},
+            calls={publish.PATH: self.calls, call.PATH: self.tasks},
             clock=self.clock,
             listener=self.listener,
             limits=self.front_limits,
@@ -147,6 +152,7 @@ class HttpCase(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual((self.census.total, self.census.places), (0, {}))
         self.assertEqual((self.calls.waiting, self.streams.streams), (set(), set()))
+        self.assertEqual(self.tasks.waiting, set())
         self.subscriptions.stop()
         self.hub.stop()
         self.services.gate.stop()
