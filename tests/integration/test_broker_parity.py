@@ -22,6 +22,7 @@ from twisted.trial.unittest import TestCase
 from tests.broker.client import shown
 from tests.integration.argument_scenarios import SCENARIOS as ARGUMENT_SCENARIOS
 from tests.integration.broker_scenarios import SCENARIOS, Step
+from tests.integration.header_scenarios import SCENARIOS as HEADER_SCENARIOS
 from tests.integration.letter_scenarios import SCENARIOS as LETTER_SCENARIOS
 from tests.integration.limit_scenarios import SCENARIOS as LIMIT_SCENARIOS
 from tests.integration.quorum_scenarios import SCENARIOS as QUORUM_SCENARIOS
@@ -200,6 +201,9 @@ class ParityTests(TestCase):
 
     async def test_every_scenario_with_quorum_queues_reads_the_same(self) -> None:
         await self.compare(QUORUM_SCENARIOS)
+
+    async def test_every_scenario_with_headers_reads_the_same(self) -> None:
+        await self.compare(HEADER_SCENARIOS)
 
     async def test_every_argument_of_a_queue_is_answered_the_same(self) -> None:
         await self.compare(ARGUMENT_SCENARIOS)

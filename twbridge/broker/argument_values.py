@@ -146,6 +146,8 @@ _CHECKS: Mapping[str, _Check] = {
     "x-single-active-consumer": _switch,
     "x-queue-type": _one_of(_TYPES, "\"unsupported queue type '{}'\""),
     "x-quorum-initial-group-size": _positive,
+    # RabbitMQ 3.10 takes anything for a limit, and none for what is no number.
+    "x-delivery-limit": _size,
     "x-max-age": _age,
     "x-stream-max-segment-size-bytes": _size,
     "x-initial-cluster-size": _positive,

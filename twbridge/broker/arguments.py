@@ -191,11 +191,12 @@ def check_binding(exchange_type: str, arguments: Arguments) -> None:
         return
     if not isinstance(match, str):
         raise refusals.precondition_failed(
-            f"Invalid x-match field type {refusals.type_name(match)} (value {match}); "
+            f"Invalid x-match field type {refusals.type_name(match)} (value {refusals.shown(match)}); "
             "expected longstr"
         )
+    word = f'"{match}"' if match else ""
     raise refusals.precondition_failed(
-        f'Invalid x-match field value <<"{match}">>; expected all, any, all-with-x, or any-with-x'
+        f"Invalid x-match field value <<{word}>>; expected all, any, all-with-x, or any-with-x"
     )
 
 
@@ -221,5 +222,5 @@ def check_same(
         new, old = received_arguments.get(key), current_arguments.get(key)
         if key == "x-queue-type" and queue_type(received_arguments) == queue:
             continue
-        if new != old:
+        if new != old or type(new) is not type(old):
             raise refusals.inequivalent(key, kind, name, new, old)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
+from twbridge.broker.header_matching import fits
 from twbridge.broker.queues import Queue
 from twbridge.broker.streams import Stream
 
@@ -255,23 +256,8 @@ class _Headers:
 
     def match(self, routing_key: str, headers: Headers) -> Iterator[Destination]:
         for binding in self._bindings.values():
-            if _headers_match(binding.arguments, headers):
+            if fits(binding.arguments, headers):
                 yield binding.destination
-
-
-def _headers_match(pattern: Headers, headers: Headers) -> bool:
-    kind = pattern.get("x-match", "all")
-    with_x = kind.endswith("-with-x")
-    tests = (
-        key in headers and (value is None or _same(value, headers[key]))
-        for key, value in pattern.items()
-        if key != "x-match" and (with_x or not key.startswith("x-"))
-    )
-    return any(tests) if kind.startswith("any") else all(tests)
-
-
-def _same(left: Any, right: Any) -> bool:
-    return type(left) is type(right) and bool(left == right)
 
 
 def _decrement(counter: Counter[Destination], destination: Destination) -> None:

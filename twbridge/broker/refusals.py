@@ -139,6 +139,8 @@ def inequivalent(argument: str, kind: str, name: str, received: Any, current: An
 
 def shown(value: Any) -> str:
     """A field value as RabbitMQ prints it."""
+    if value is None:
+        return "undefined"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
