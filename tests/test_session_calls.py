@@ -186,6 +186,11 @@ class CallTests(SessionCase):
         self.assertEqual(self.refusal(self.call(headers={"a": "x" * 200}))[2], "too_large")
         self.assertEqual(self.caller.asked, [])
 
+    def test_pickle_is_not_for_clients(self) -> None:
+        for content_type in ("application/x-python-pickle", "Application/X-Python-Pickle; a=b"):
+            self.assertEqual(self.refusal(self.call(content_type=content_type))[2], "forbidden")
+        self.assertEqual(self.caller.asked, [])
+
     def test_headers_that_steer_brokers_and_workers_are_refused(self) -> None:
         for name in ("twbridge-caller", "Twbridge-Timeout", "x-match", "X-Death", "CC", "BCC"):
             self.assertEqual(self.refusal(self.call(headers={name: "1"}))[2], "forbidden", name)

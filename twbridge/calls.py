@@ -13,7 +13,7 @@ from twbridge.destinations import Destination
 from twbridge.errors import Conflict, Forbidden, NotFound, TooLarge, TooMany
 from twbridge.policy import Peer
 from twbridge.ports import Calling, CallResult, Services
-from twbridge.rpc.serializers import Body, inflate
+from twbridge.rpc.serializers import PICKLE, Body, answer_type, inflate
 from twbridge.wire import encode_properties
 
 __all__ = ["DEFAULT_TIMEOUT", "Calls"]
@@ -85,6 +85,8 @@ class Calls:
         services.policy.check("call", command.destination, self._peer)
         if services.calls is None:
             raise Forbidden("This bridge calls no tasks.")
+        if answer_type(command.content_type) == PICKLE:
+            raise Forbidden("Pickle is not for clients.")
         if len(command.body) > limits.message:
             raise TooLarge(f"The body is over {limits.message} bytes.")
         for name in command.headers or ():
