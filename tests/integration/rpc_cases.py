@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 
 from tests.integration import witness
 from tests.integration.bridge import Bridge
@@ -35,6 +36,19 @@ class Said(NamedTuple):
     code: int
     out: str
     err: str
+
+
+def command(url: str, *arguments: str, **environment: str) -> Said:
+    """Run ``twbridge`` to its end."""
+    done = subprocess.run(
+        [str(TWBRIDGE), *arguments],
+        env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "AMQP_URL": url, **environment},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    return Said(done.returncode, done.stdout, done.stderr)
 
 
 class WorkerProcess:
@@ -172,18 +186,9 @@ class RpcCase(BrokerCase):
         await caller.start()
         return caller
 
-    async def command(self, *arguments: str, url: str | None = None) -> Said:
+    def command(self, *arguments: str, url: str | None = None, **more: str) -> Deferred[Said]:
         """What ``twbridge`` says to that."""
-        done = await in_thread(
-            subprocess.run,
-            [str(TWBRIDGE), *arguments],
-            env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "AMQP_URL": url or self.node.url()},
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-        return Said(done.returncode, done.stdout, done.stderr)
+        return in_thread(command, url or self.node.url(), *arguments, **more)
 
 
 class OnEmbedded(RpcCase):

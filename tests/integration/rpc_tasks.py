@@ -138,9 +138,9 @@ def _try(folder: str) -> str:
 
 
 @task(PREFIX + "poison", guarantee="at-least-once", redelivery_limit=2)
-def poison(folder: str) -> str:
+def poison(folder: str | dict[str, Any]) -> str:
     """On a quorum queue."""
-    return _try(folder)
+    return _try(folder["folder"] if isinstance(folder, dict) else folder)
 
 
 @task(PREFIX + "poison.classic", guarantee="at-least-once", redelivery_limit=2, queue="classic")

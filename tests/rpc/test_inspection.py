@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.link.embedded import Network
 from twbridge.amqp import Exchange, Link, LinkOptions, Queue, parse
-from twbridge.errors import BadTask, ChannelClosed, NotReady, UnknownTask
+from twbridge.errors import BadTask, ChannelClosed, NotFound, NotReady, UnknownTask
 from twbridge.rpc.deadletters import Replayed, letters, replay
 from twbridge.rpc.inspection import TaskState, ask_workers, ready, survey
 from twbridge.rpc.kinds import Inspect
@@ -255,8 +255,8 @@ class LettersTests(InspectionCase):
         self.assertEqual((letter.id, letter.reason, letter.died), ("", "7", None))
 
     def test_a_task_that_keeps_none_is_unknown(self) -> None:
-        self.error(letters(self.link, self.clock, "add"), UnknownTask)
-        self.error(replay(self.link, self.clock, "add"), UnknownTask)
+        self.error(letters(self.link, self.clock, "add"), NotFound)
+        self.error(replay(self.link, self.clock, "add"), NotFound)
         self.error(replay(self.link, self.clock, "\n"), BadTask)
 
 

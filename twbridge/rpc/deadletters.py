@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twbridge.amqp import Consumer, Link, Queue
-from twbridge.errors import TwbridgeError, UnknownTask, Unroutable
+from twbridge.errors import NotFound, TwbridgeError, UnknownTask, Unroutable
 from twbridge.rpc.inspection import count, ready
 from twbridge.rpc.names import check_task_name, dead_queue, task_queue
 from twbridge.wire import Delivery
@@ -75,7 +75,7 @@ async def letters(link: Link, clock: Any, name: str, limit: int = MOST) -> list[
 
     Raises:
         BadTask: it is no name of a task.
-        UnknownTask: no dead letters are kept for it.
+        NotFound: no dead letters are kept for it.
         LinkError: the broker can't be asked.
     """
     reading = _Reading(link, clock, name, min(limit, MOST, await _there(link, clock, name)))
@@ -94,7 +94,7 @@ async def replay(link: Link, clock: Any, name: str, limit: int | None = None) ->
         limit: so many at most.
 
     Raises:
-        BadTask, UnknownTask, LinkError: as :func:`letters`; nothing was replayed.
+        BadTask, NotFound, LinkError: as :func:`letters`; nothing was replayed.
     """
     there = await _there(link, clock, name)
     replaying = _Replaying(link, clock, name, there if limit is None else min(there, limit))
@@ -110,7 +110,7 @@ async def _there(link: Link, clock: Any, name: str) -> int:
     await ready(link, clock)
     messages = await count(link, dead_queue(name))
     if messages is None:
-        raise UnknownTask(name)
+        raise NotFound(f"there are no dead letters of {name!r}: no such queue")
     return messages
 
 
