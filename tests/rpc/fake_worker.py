@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from twbridge.amqp import Consumer, Exchange, Link, Queue
+from twbridge.errors import LinkError
 from twbridge.rpc.messages import (
     DLX,
     Accepted,
@@ -75,6 +76,13 @@ class FakeWorker:
         consuming = self.link.consume(self.queue(name), delivered, prefetch=prefetch)
         self.consumers[name] = await consuming
 
+    async def delete(self, names: list[str]) -> None:
+        """Have no queues for these tasks any more."""
+        for name in names:
+            passive = Queue(task_queue(name), True, False, False, passive=True)
+            consumer = await self.link.consume(passive, lambda _: None, prefetch=1)
+            await consumer.cancel(delete=True)
+
     def queue(self, name: str) -> Queue:
         arguments = {"x-max-priority": 10, "x-dead-letter-exchange": DLX}
         return Queue(task_queue(name), True, False, False, arguments)
@@ -92,7 +100,8 @@ class FakeWorker:
     def send(self, request: Request, reply: Any) -> Deferred[None]:
         properties, body = reply_properties(reply)
         assert request.reply_to is not None
-        return self.link.publish("", request.reply_to, body, properties)
+        sent = self.link.publish("", request.reply_to, body, properties)
+        return sent.addErrback(lambda failure: failure.trap(LinkError) and None)
 
     def accept(self, request: Request) -> Deferred[None]:
         return self.send(request, Accepted(request.id, "w1", self.control))
