@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import uuid
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -216,9 +217,7 @@ class ChannelTests(CallerCase):
         heard: list[Any] = []
         await callers[0].publish(channel, "before any subscriber exists")
         for number, caller in enumerate(callers[:2]):
-            await caller.subscribe(
-                f"{channel}.*", lambda _, value, n=number: heard.append((n, value))
-            )
+            await caller.subscribe(f"{channel}.*", partial(_hear, number, heard))
         for number in range(3):
             await callers[2].publish(f"{channel}.a", number)
         await self.until(lambda: len(heard) == 6)
