@@ -190,9 +190,9 @@ def check_binding(exchange_type: str, arguments: Arguments) -> None:
     if exchange_type != "headers" or match in _MATCHES:
         return
     if not isinstance(match, str):
+        kind, value = refusals.type_name(match), refusals.shown(match)
         raise refusals.precondition_failed(
-            f"Invalid x-match field type {refusals.type_name(match)} (value {refusals.shown(match)}); "
-            "expected longstr"
+            f"Invalid x-match field type {kind} (value {value}); expected longstr"
         )
     word = f'"{match}"' if match else ""
     raise refusals.precondition_failed(
