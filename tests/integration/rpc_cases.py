@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -58,14 +59,22 @@ class WorkerProcess:
         folder: where it runs, and writes what it says.
         url: of the broker.
         arguments: the module, and options.
+        program: what is run.
         environment: more variables.
     """
 
-    def __init__(self, folder: Path, url: str, *arguments: str, **environment: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        url: str,
+        *arguments: str,
+        program: Sequence[str] = (str(TWBRIDGE), "worker"),
+        **environment: str,
+    ) -> None:
         self._said = folder / f"worker-{uuid.uuid4()}"
         with open(self._said, "wb") as said:
             self.process = subprocess.Popen(
-                [str(TWBRIDGE), "worker", *arguments],
+                [*program, *arguments],
                 cwd=folder,
                 env={
                     "HOME": str(folder),
@@ -134,6 +143,8 @@ class RpcCase(BrokerCase):
     timeout = 60
     #: What the names of its tasks begin with.
     prefix: str
+    #: Of the URL that workers get.
+    query = "heartbeat=1"
     folder: Path
     shared: WorkerProcess
 
@@ -163,9 +174,9 @@ class RpcCase(BrokerCase):
         return shared()
 
     @classmethod
-    def started(cls, *options: str, tasks: Path = TASKS, query: str = "") -> WorkerProcess:
+    def started(cls, *options: str, tasks: Path = TASKS) -> WorkerProcess:
         """One more worker, which does not serve yet; the caller closes it."""
-        url = cls.node.url(query=query)
+        url = cls.node.url(query=cls.query)
         return WorkerProcess(cls.folder, url, str(tasks), *options, TEST_PREFIX=cls.prefix)
 
     async def worker(self, *options: str, **settings: Any) -> WorkerProcess:
@@ -219,6 +230,6 @@ class OnEmbedded(RpcCase):
 def _delete_queues(url: str, prefix: str) -> None:
     names = re.findall(r'^@task\(PREFIX \+ "([^"]+)"', TASKS.read_text(), re.MULTILINE)
     with witness.channel(url) as channel:
-        for name in names:
+        for name in [*names, "scripted"]:
             for kind in ("task", "dead"):
                 channel.queue_delete(f"twbridge.{kind}.{prefix}{name}")

@@ -128,6 +128,13 @@ def spins(seconds: float) -> int:
     return rounds
 
 
+@task(PREFIX + "naps", concurrency=1)
+def naps(seconds: float) -> str:
+    """Waits, and says where."""
+    time.sleep(seconds)
+    return context.worker
+
+
 def _try(folder: str) -> str:
     """Fails until there is a file that is called cure; notes each attempt."""
     with open(Path(folder, "attempts"), "a") as attempts:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import gzip
 import re
+import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from twisted.internet.defer import Deferred
 
 from tests.integration.cases import clock
 from tests.integration.rabbitmq import in_thread
-from tests.integration.rpc_cases import OnEmbedded, RpcCase
+from tests.integration.rpc_cases import OnEmbedded, RpcCase, WorkerProcess
 from twbridge.rpc import (
     BadBody,
     Body,
@@ -31,6 +33,25 @@ from twbridge.rpc.deadletters import Replayed, letters, replay
 from twbridge.rpc.inspection import survey
 
 MEGABYTE = 1024 * 1024
+SCRIPT = """
+from twbridge.rpc import context, run, task
+
+@task({name!r})
+def scripted(number):
+    return [number, number + context.settings["more"]]
+
+if __name__ == "__main__":
+    run(amqp_url={url!r}, concurrency=1, more=2)
+"""
+TWICE = """
+from twbridge.rpc import task
+
+@task("twice")
+def one(): ...
+
+@task("twice")
+def two(): ...
+"""
 
 
 class RpcRowsTests(RpcCase):
@@ -221,15 +242,43 @@ class RpcRowsTests(RpcCase):
     # -- Long tasks ---------------------------------------------------------------------------
 
     async def test_a_long_task_does_not_lose_the_heartbeat(self) -> None:
-        worker = await self.worker("--concurrency", "1", query="heartbeat=1")
-        # Both workers spin; the broker drops who is silent for two heartbeats.
+        # The broker drops who is silent for two heartbeats.
+        self.assertIn("heartbeat=1", self.query)
         caller = await self.caller()
-        spins = [caller.call(self.name("spins"), 3.5) for _ in range(2)]
-        for result in await gather(*spins):
-            self.assertGreater(result, 0)
-        for said in (worker.said, self.shared.said):
-            self.assertNotIn("away", said)
+        self.assertGreater(await caller.call(self.name("spins"), 3.5), 0)
+        self.assertNotIn("away", self.shared.said)
+        self.assertEqual(self.shared.said.count("Connected to"), 1)
+
+    # -- Balance ------------------------------------------------------------------------------
+
+    async def test_two_workers_that_take_one_at_a_time_share_the_load(self) -> None:
+        other, caller = await self.worker(), await self.caller()
+        served = await gather(*(caller.call(self.name("naps"), 0.02) for _ in range(20)))
+        shares = Counter(served)
+        self.assertEqual(len(shares), 2, shares)
+        self.assertGreaterEqual(min(shares.values()), 5, shares)
+        self.assertEqual(await in_thread(other.stop), 0)
+
+    # -- Task: a script of its own -------------------------------------------------------------
+
+    async def test_a_script_serves_its_own_tasks(self) -> None:
+        caller, name = await self.caller(), self.name("scripted")
+        script = self.folder / "script.py"
+        script.write_text(SCRIPT.format(name=name, url=self.node.url()))
+        worker = WorkerProcess(self.folder, "", program=[sys.executable, str(script)])
+        self.addCleanup(lambda: in_thread(worker.close))
+        await in_thread(worker.serves)
+        self.assertEqual(await caller.call(name, 20), [20, 22])
         self.assertEqual(await in_thread(worker.stop), 0)
+
+    async def test_two_tasks_of_one_name_are_refused_in_one_line(self) -> None:
+        module = self.folder / "twice.py"
+        module.write_text(TWICE)
+        worker = self.started(tasks=module)
+        self.addCleanup(lambda: in_thread(worker.close))
+        self.assertEqual(await in_thread(worker.wait), 1)
+        self.assertEqual(len(worker.said.splitlines()), 1, worker.said)
+        self.assertIn("there are two tasks named 'twice'", worker.said)
 
 
 class EmbeddedRpcRowsTests(OnEmbedded, RpcRowsTests):
