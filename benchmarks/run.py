@@ -14,6 +14,7 @@ from benchmarks import results
 from benchmarks.cases import Plan, codec, fanout, idle, latency, publish, say
 from benchmarks.client_cases import acks, deflate, stalled, stream
 from benchmarks.results import Section
+from benchmarks.rpc_cases import rpc
 from benchmarks.servers import HERE
 from benchmarks.stomp_cases import stomp
 
@@ -32,6 +33,7 @@ BENCHMARKS: dict[str, Callable[[Plan], dict[str, Section]]] = {
     "deflate": deflate,
     "stalled": stalled,
     "stomp": stomp,
+    "rpc": rpc,
 }
 ORDER = [
     "codec-deliver",
@@ -55,6 +57,9 @@ ORDER = [
     "stomp-latency",
     "stomp-connects",
     "stomp-idle",
+    "rpc-rate",
+    "rpc-latency",
+    "rpc-outstanding",
 ]
 
 

@@ -12,7 +12,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +87,9 @@ class Bridge:
 
 
 @contextmanager
-def _running(command: list[str], directory: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    command: list[str], directory: Path, log: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command with its output in a file; SIGTERM, then SIGKILL, at the end."""
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -96,6 +98,7 @@ def _running(command: list[str], directory: Path, log: Path) -> Iterator[subproc
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
+            env=environment,
         )
     try:
         yield process
@@ -116,9 +119,9 @@ def node_bridge(broker: Broker, exchange: str = "bench.node") -> Iterator[Bridge
         subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=directory, check=True)
     (port,) = free_ports(1)
     command = ["node", "bridge.js", "--url", broker.url, "--exchange", exchange]
-    with _scratch() as scratch:
-        log = scratch / "node.log"
-        with _running([*command, "--port", str(port)], directory, log) as process:
+    with scratch() as folder:
+        log = folder / "node.log"
+        with running([*command, "--port", str(port)], directory, log) as process:
             _until(process, log, lambda: b"listening" in log.read_bytes())
             yield Bridge("Node ws + amqplib", Address(port), exchange, Watched(process.pid))
 
@@ -146,8 +149,8 @@ def twbridge(
     command = [twistd, "--nodaemon", "--pidfile="]
     if profile is not None:
         command += ["--profile", str(profile), "--profiler", "cprofile", "--savestats"]
-    with _scratch() as scratch:
-        config = scratch / "bench.toml"
+    with scratch() as folder:
+        config = folder / "bench.toml"
         config.write_text(
             _TWBRIDGE_CONFIG.format(
                 url=broker.url,
@@ -157,9 +160,9 @@ def twbridge(
                 deflate=str(deflate).lower(),
             )
         )
-        log = scratch / "twbridge.log"
+        log = folder / "twbridge.log"
         arguments = ["twbridge", "--config", str(config)]
-        with _running([*command, *arguments], HERE.parent, log) as process:
+        with running([*command, *arguments], HERE.parent, log) as process:
             _until(process, log, lambda: _ready(f"http://127.0.0.1:{port}/readyz"))
             yield Bridge("twbridge", Address(port), exchange, Watched(process.pid))
 
@@ -173,7 +176,8 @@ def _ready(url: str) -> bool:
 
 
 @contextmanager
-def _scratch() -> Iterator[Path]:
+def scratch() -> Iterator[Path]:
+    """A folder that is removed in the end."""
     with tempfile.TemporaryDirectory(prefix="twbridge-bench-") as directory:
         yield Path(directory)
 
