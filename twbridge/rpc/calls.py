@@ -76,6 +76,7 @@ class Call:
         "reply_to",
         "task",
         "timeout",
+        "waited",
     )
 
     def __init__(
@@ -109,6 +110,8 @@ class Call:
         self.deferred: Deferred[Any] | None = None
         #: What the link says of the request; None until it is sent.
         self.confirm: Deferred[Any] | None = None
+        #: Whether it could not be sent at once.
+        self.waited = False
         #: Whether a worker has taken it.
         self.accepted = False
         #: Where that worker hears of a cancel.
@@ -155,7 +158,8 @@ class Calls:
 
     def add(self, call: Call) -> Deferred[Any]:
         """A new call. The Deferred fires with its result, or fails with what became of it."""
-        call.deferred = deferred = Deferred(lambda _: self.cancel(call))
+        deferred: Deferred[Any] = Deferred(lambda _: self.cancel(call))
+        call.deferred = deferred
         if call.deadline != math.inf:
             self._watch(call)
         return deferred
@@ -170,6 +174,7 @@ class Calls:
         size = len(call.body.data)
         if self.waiting and self._waiting_bytes + size > WAITING_MAX:
             raise NotReady(f"over {WAITING_MAX} bytes of calls wait for the broker already")
+        call.waited = True
         self.waiting[call.id] = call
         self._waiting_bytes += size
 

@@ -28,11 +28,11 @@ from twbridge.rpc.messages import (
     Cancel,
     Request,
     control_properties,
-    read_reply,
     request_properties,
     task_queue,
 )
 from twbridge.rpc.ownqueue import OwnQueue
+from twbridge.rpc.replies import ReplyReader
 from twbridge.wire import Delivery
 
 __all__ = ["Requests"]
@@ -41,6 +41,8 @@ _log = Logger()
 
 #: Seconds by which a deadline may be missed, so that one timer serves many.
 _COARSE: Final = 0.01
+#: Seconds that a call has when it is sent, at least.
+_LEAST: Final = 0.001
 #: Seconds between two words in the log about replies that can't be read.
 _QUIET: Final = 60.0
 
@@ -69,6 +71,7 @@ class Requests:
             on_up=self._look,
             on_lost=self._lost,
         )
+        self._reader = ReplyReader()
         self._forget: list[Callable[[], None]] = []
         self._started = self._open = False
         self._reply_to = ""
@@ -138,7 +141,9 @@ class Requests:
         call.body = None
         left: float | None = None
         if call.timeout is not None:
-            left = max(call.begun + call.timeout - self._clock.seconds(), 0.001)
+            left = call.timeout
+            if call.waited:
+                left = max(call.begun + left - self._clock.seconds(), _LEAST)
         elif call.deadline != math.inf:
             self._calls.postpone(call, math.inf)
         request = Request(
@@ -202,7 +207,7 @@ class Requests:
 
     def _delivered(self, delivery: Delivery) -> None:
         try:
-            reply = read_reply(delivery)
+            reply = self._reader.read(delivery)
         except (BadReply, FrameError) as error:
             self._unread += 1
             now = self._clock.seconds()
