@@ -90,15 +90,17 @@ class CheckTests(CommandTestCase):
         self.assertTrue(line.startswith("Raw clients and the chat page can't use the route /ws: "))
 
     def test_rules_that_match_nothing_are_lines(self) -> None:
-        for kind in ("temp-queue", "task"):
-            (line,) = self.warned(_rules("subscribe", f"/{kind}/a"))
-            text = f"allow[0].destination: subscribe /{kind}/a is refused whatever the rules say"
+        refused = (("subscribe", "temp-queue"), ("publish", "task"), ("call", "queue"))
+        for operation, kind in refused:
+            (line,) = self.warned(_rules(operation, f"/{kind}/a"))
+            text = f"allow[0].destination: {operation} /{kind}/a is refused whatever the rules say"
             self.assertEqual(line, text)
         for destination in ("/queue/j#", "/exchange/a.#/b"):
             (line,) = self.warned(_rules("publish", destination))
             self.assertRegex(
                 line, r"^allow\[0\]\.destination: the # in \S+ is no wildcard in a name"
             )
+        self.assertEqual(self.warned(_rules("call", "/task/math.*")), [])
         for destination in ("/queue/j%23", "/queue/j*", "/topic/#", "/exchange/a/#"):
             self.assertEqual(self.warned(_rules("publish", destination)), [])
 

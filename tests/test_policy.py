@@ -61,11 +61,6 @@ class PolicyTests(SynchronousTestCase):
         self.assertFalse(self.allowed(policy, "call", "/task/add"))
         self.assertFalse(self.allowed(policy, "call", "/task/twbridge.x"))
 
-    def test_a_rule_for_calls_names_a_task_and_no_other_does(self) -> None:
-        for operation, destination in (("call", "/queue/add"), ("publish", "/task/add")):
-            with self.assertRaisesRegex(SettingsError, r"^allow\[0\]: call goes with /task/<name>"):
-                Policy([Allow(operation, destination)])
-
     def test_a_subscription_must_not_reach_past_its_rule(self) -> None:
         policy = Policy([Allow("subscribe", "/topic/chat.#")])
         for destination in ("/topic/chat.#", "/topic/chat", "/topic/chat.*.a"):

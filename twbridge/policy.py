@@ -188,11 +188,6 @@ class _Rule:
             self._key = unquote(segments[1]) if len(segments) == 2 else ""
         except BadDestination as error:
             raise SettingsError(f"{where}.destination: {error}") from None
-        if (kind == "task") is not (rule.operation == "call"):
-            raise SettingsError(
-                f"{where}: call goes with /task/<name>, and nothing else does: "
-                f"{rule.operation} {rule.destination}"
-            )
         self._matches_key = compile_pattern(self._key)
 
     def allows(self, operation: Operation, destination: Destination) -> bool:

@@ -38,7 +38,7 @@ def _idle_rules(settings: tree.Settings) -> list[str]:
     for index, rule in enumerate(settings.allow):
         named = f"allow[{index}].destination"
         kind, segments = destinations.split(rule.destination)
-        if kind in destinations.UNSERVED and rule.operation != "call":
+        if kind == "temp-queue" or (kind == "task") is not (rule.operation == "call"):
             lines.append(
                 f"{named}: {rule.operation} {rule.destination} is refused whatever the rules say"
             )
