@@ -130,25 +130,35 @@ def decode_properties(raw: bytes) -> Properties:
     Raises:
         FrameError: 502, malformed bytes.
     """
+    try:
+        return _decode(raw, bytes.decode)
+    except UnicodeDecodeError:
+        return _decode(raw, text)
+
+
+def _decode(raw: bytes, read_text: Callable[[bytes], str]) -> Properties:
     found: dict[str, Any] = {}
     try:
-        flags = int.from_bytes(raw[:2], "big")
         at = 2
-        for name, (flag, kind) in _FLAGS.items():
-            if not flags & flag:
-                continue
+        for name, kind in _present(int.from_bytes(raw[:2], "big")):
             if kind is _SHORT:
                 after = at + 1 + raw[at]
-                found[name] = text(raw[at + 1 : after])
+                found[name] = read_text(raw[at + 1 : after])
             elif kind is _OCTET:
                 found[name], after = raw[at], at + 1
             elif kind is _TIME:
                 found[name], after = int.from_bytes(raw[at : at + 8], "big"), at + 8
             else:
                 found[name], after = decode_table(raw, at)
-            if after > len(raw):
-                raise FrameError(502, f"the property {name} is longer than its header")
             at = after
     except IndexError:
         raise FrameError(502, "malformed message properties") from None
+    if found and at > len(raw):
+        raise FrameError(502, "message properties are longer than their header")
     return found  # type: ignore[return-value]
+
+
+@lru_cache(maxsize=1024)
+def _present(flags: int) -> tuple[tuple[str, str], ...]:
+    """The properties that these flags say are there, with their kinds."""
+    return tuple((name, kind) for name, (flag, kind) in _FLAGS.items() if flags & flag)

@@ -39,6 +39,7 @@ __all__ = ["decode_table", "encode_table"]
 # Deeper values are refused: the broker itself recurses over them, and so do we.
 MAX_DEPTH = 64
 
+_TEXT = ord("S")
 _unpack_u32 = struct.Struct(">I").unpack_from
 _pack_u32 = struct.Struct(">I").pack
 
@@ -167,7 +168,10 @@ def _decode_table(data: bytes, position: int, depth: int) -> tuple[dict[str, Any
     while position < end:
         after = position + 1 + data[position]
         name = data[position + 1 : after].decode("utf-8", "backslashreplace")
-        table[name], position = _decode_value(data, after, depth + 1)
+        if data[after] == _TEXT:  # nearly always
+            table[name], position = _decode_str(data, after + 1, depth)
+        else:
+            table[name], position = _decode_value(data, after, depth + 1)
     if position != end:
         raise FrameError(502, "malformed field table: a value is longer than its table")
     return table, end
