@@ -13,10 +13,9 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from twbridge.client import frames
 from twbridge.client.callbacks import Callbacks
 from twbridge.client.errors import call_refusal
-from twbridge.client.frames import Frame
+from twbridge.client.frames import Frame, call_frame, content, request
 from twbridge.errors import (
     BadFrame,
     CallCancelled,
@@ -103,7 +102,7 @@ class Calls:
         if not 0 < timeout < inf:
             raise BadFrame("The timeout of a call is a number of seconds.")
         identity = f"{_PREFIX}{next(self._numbers)}"
-        frame = frames.call(identity, task, body, headers, timeout)
+        frame = call_frame(identity, task, body, headers, timeout)
         if len(frame) > self._longest:
             raise self._too_large(len(frame))
         if len(self._waiting) >= self._count:
@@ -132,11 +131,11 @@ class Calls:
         if frame.op == "progress":
             call = self._waiting.get(frame.id)
             if call is not None:
-                self._tell("the progress of a call", call.on_progress, frames.content(frame))
+                self._tell("the progress of a call", call.on_progress, content(frame))
         elif frame.op == "result":
             call = self._take(frame.id)
             if call is not None:
-                call.answer.callback(frames.content(frame))
+                call.answer.callback(content(frame))
         elif frame.op == "error":
             call = self._take(frame.id)
             if call is not None:
@@ -177,7 +176,7 @@ class Calls:
         call = self._take(identity)
         if call is not None:
             if call.sent:
-                self._send(frames.request("cancel", id=identity))
+                self._send(request("cancel", id=identity))
             call.answer.errback(CallCancelled(call.task))
 
     def _fail(self, identity: str, error: TwbridgeError) -> None:

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from twbridge.errors import BadFrame
 
-__all__ = ["PING", "Frame", "call", "content", "publish", "read", "request"]
+__all__ = ["PING", "Frame", "call_frame", "content", "publish", "read", "request"]
 
 _log = Logger()
 
@@ -96,7 +96,7 @@ def publish(
         raise BadFrame("The destination or the id has a character that is not Unicode.") from None
 
 
-def call(
+def call_frame(
     identity: str, task: str, body: Any, headers: Mapping[str, Any] | None, timeout: float
 ) -> bytes:
     """A ``call``: bytes are sent as bytes, anything else as the JSON that it is.
