@@ -330,17 +330,18 @@ class Crew:
         self._settle(run, Done(body, message.headers))
 
     def _raised(self, child: Child, run: Run, message: Raised) -> None:
-        self._settle(
-            run,
-            run.verdict
-            or Broke(
-                message.type,
-                message.message,
-                message.traceback,
-                message.public,
-                message.final,
-            ),
-        )
+        if run.verdict is not None:
+            self._settle(run, run.verdict)
+            return
+        if message.traceback is not None:
+            _log.warn(
+                "{task} {call} failed\n{traceback}",
+                task=run.request.task,
+                call=run.request.id,
+                traceback=message.traceback,
+            )
+        told = message.traceback if run.task.traceback else None
+        self._settle(run, Broke(message.name, message.message, told, message.public, message.final))
 
     def _stopped(self, child: Child, run: Run, message: Stopped) -> None:
         self._settle(run, run.verdict or Broke("CancelledError", "The task cancelled itself."))

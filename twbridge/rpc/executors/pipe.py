@@ -125,10 +125,10 @@ class Returned(Struct, array_like=True, tag=13):
 
 
 class Raised(Struct, array_like=True, tag=14):
-    """A task has failed; see ``outcomes.Broke``."""
+    """A task has failed; ``name`` is the exception's class. See ``outcomes.Broke``."""
 
     number: int
-    type: str
+    name: str
     message: str
     traceback: str | None
     public: bool

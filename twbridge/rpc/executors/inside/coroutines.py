@@ -15,8 +15,9 @@ from select import POLLOUT, poll
 from threading import Lock, get_ident
 from typing import Any, Final
 
-from twisted.internet import asyncioreactor
+from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.defer import Deferred
+from twisted.internet.main import installReactor
 
 from twbridge.rpc.context import entered
 from twbridge.rpc.executors.inside import ties
@@ -41,19 +42,24 @@ __all__ = ["MAX_WAITING", "Desk", "bridged", "install", "serve_coroutines"]
 MAX_WAITING: Final = 1024 * 1024
 
 
-def install() -> None:
-    """Make asyncio's reactor the one that ``twisted.internet.reactor`` is."""
+def install() -> tuple[Any, asyncio.AbstractEventLoop]:
+    """Make asyncio's reactor the one that ``twisted.internet.reactor`` is; and its loop."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    asyncioreactor.install(loop)
+    reactor = AsyncioSelectorReactor(loop)
+    installReactor(reactor)
+    return reactor, loop
 
 
-def serve_coroutines(line: Line, worker: str, settings: dict[str, Any]) -> None:
+def serve_coroutines(
+    reactor: Any,
+    loop: asyncio.AbstractEventLoop,
+    line: Line,
+    worker: str,
+    settings: dict[str, Any],
+) -> None:
     """Run calls until the reactor stops, which only a task can do."""
-    from twisted.internet import reactor as running
-
-    reactor: Any = running
-    desk = Desk(asyncio.get_event_loop_policy().get_event_loop(), line, worker, settings)
+    desk = Desk(loop, line, worker, settings)
     reactor.callWhenRunning(ties.deafen)
     reactor.callWhenRunning(desk.open)
     reactor.run()
@@ -108,20 +114,21 @@ class Desk:
         if isinstance(message, Order):
             job = self._jobs.take(message)
             self._running[job.number] = job
-            job.running = self._loop.create_task(self._run(job))
+            self._loop.create_task(self._run(job))
         elif isinstance(message, Stop):
             stopped = self._running.get(message.number)
             if stopped is not None:
                 stopped.is_stopped = True
-                stopped.running.cancel()
+                if stopped.running is not None:
+                    stopped.running.cancel()
                 self.send(frame(Heard(message.number)))
 
     async def _run(self, job: Job) -> None:
-        try:
-            data = await self._answer(job)
-        except asyncio.CancelledError:
-            # Before its first step.
+        if job.is_stopped:
             data = frame(Stopped(job.number))
+        else:
+            job.running = asyncio.current_task()
+            data = await self._answer(job)
         self._line.leave_if_forked()
         del self._running[job.number]
         # It refers to what refers to it.

@@ -144,8 +144,9 @@ class Jobs:
         """The frame for what it returned, or for why that can't be sent."""
         try:
             kind = answer_type(job.order.content_type)
-            body = job.serializers.encode(value, content_type=kind)
+            body = job.serializers.encode(value, content_type=kind, compress=False)
             _check_size("result", body)
+            body = job.serializers.encode(body)
             headers = job.reply_headers
             data = frame(
                 Returned(job.number, body.data, body.content_type, body.content_encoding, headers)

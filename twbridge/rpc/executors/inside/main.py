@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> None:
         # Before the module is imported: it may import the reactor.
         from twbridge.rpc.executors.inside.coroutines import install, serve_coroutines
 
-        install()
+        reactor, loop = install()
     hello = load(module)
     line.send(frame(hello))
     if hello.error is not None:
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> None:
         for _ in line.messages():
             pass
     if kind == "reactor":
-        serve_coroutines(line, worker, begin.settings)
+        serve_coroutines(reactor, loop, line, worker, begin.settings)
         os._exit(0)
     jobs = Jobs(registry, worker, begin.settings, line.send)
     if kind == "thread":

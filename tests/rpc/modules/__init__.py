@@ -1,0 +1,1 @@
+"""Modules of tasks, for the tests of what runs them."""
