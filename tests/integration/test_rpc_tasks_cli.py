@@ -74,12 +74,9 @@ class TasksCommandTests(RpcCase):
         self.assertEqual(said.code, 1)
         self.assertEqual(said.err, "twbridge: no worker has ever served 'never' here\n")
         self.assertRegex(said.out, r"\nnever +- +- +0 +0 +- +twbridge\.task\.never\n")
-        for arguments in (("dead", "never"), ("replay", "never")):
-            said = await self.command("tasks", *arguments)
-            self.assertEqual((said.code, said.out), (1, ""))
-            self.assertEqual(
-                said.err, "twbridge: there are no dead letters of 'never': no such queue\n"
-            )
+        said = await self.command("tasks", "replay", "never")
+        text = "twbridge: there are no dead letters of 'never': no such queue\n"
+        self.assertEqual(said, (1, "", text))
 
     async def test_dead_letters_are_shown_and_replayed(self) -> None:
         caller, name, folder = await self.caller(), self.name("poison"), self.folder
@@ -99,8 +96,8 @@ class TasksCommandTests(RpcCase):
         self.assertEqual(
             await self.command("tasks", "replay", name, "--limit", "2"), (0, "2 replayed\n", "")
         )
-        self.assertEqual(await self.command("tasks", "replay", name), (0, "1 replayed\n", ""))
-        self.assertEqual(await self.command("tasks", "dead", name), (0, "", ""))
+        said = await self.command("tasks", "dead", name)
+        self.assertEqual((said.code, len(said.out.splitlines())), (0, 1))
 
     async def test_no_broker_is_one_line_and_exit_code_1(self) -> None:
         (port,) = free_ports(1)
@@ -198,13 +195,9 @@ class TryItTests(RpcCase):
         )
         self.assertEqual((said.code, json.loads(said.out)["pages"]), (0, 2))
         self.assertEqual(said.err.splitlines(), ['{"page":1,"of":2}', '{"page":2,"of":2}'])
-        saved = await in_thread(command, url, "call", "orders.save", '{"id":7}')
-        self.assertEqual(saved, (0, '"saved 7"\n', ""))
         refused = await in_thread(command, url, "call", "orders.save", "{}")
         self.assertEqual(refused.code, 1)
         self.assertIn("An order has an id.", refused.err)
-        replayed = await in_thread(command, url, "tasks", "replay", "orders.save")
-        self.assertEqual(replayed, (0, "1 replayed\n", ""))
         client = await self.client(bridge)
         call = {"op": "call", "id": "r", "task": "report", "body": {"pages": 2, "seconds": 0.01}}
         client.socket.send(json.dumps(call))
