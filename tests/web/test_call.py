@@ -97,7 +97,7 @@ class AnswerTests(CallCase):
         for error, status, code in errors:
             found = self.fail_with(error)
             self.assertEqual((found.status, found.json["code"]), (status, code))
-            self.assertTrue(found.json["message"])
+            self.assertEqual(set(found.json), {"op", "code", "message"})
             self.assertNotIn(b"secret", found.body)
             self.assertEqual(found.fields.get("retry-after"), "5" if status == 503 else None)
         found = self.fail_with(TaskError("add", "NoUser", "No such user.", public=True))

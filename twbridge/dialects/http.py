@@ -155,7 +155,8 @@ class CallCodec(RequestCodec):
             return event.body, True
         if isinstance(event, Refused):
             self.status = call_status_of(event.error)
-            return write(event), False
+            # The id of the call is the bridge's own.
+            return write(Refused(None, event.error, event.operation, event.destination)), False
         return None
 
 
