@@ -57,6 +57,7 @@ SANS_IO = (
     "rpc.kinds",
     "rpc.messages",
     "rpc.names",
+    "rpc.pending",
     "rpc.replies",
     "rpc.serializers",
     "rpc.tasks",

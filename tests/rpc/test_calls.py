@@ -17,8 +17,9 @@ from twbridge.errors import (
     NotReady,
     TaskError,
 )
-from twbridge.rpc.calls import GRACE, WAITING_MAX, Call, Calls
+from twbridge.rpc.calls import GRACE, WAITING_MAX, Calls
 from twbridge.rpc.messages import Accepted, DeadLetter, Failed, Progress, Result
+from twbridge.rpc.pending import Call
 from twbridge.rpc.serializers import Body, Serializers
 
 BODY = Body(b"7", "application/json")

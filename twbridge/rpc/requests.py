@@ -22,7 +22,7 @@ from twbridge.errors import (
     UnknownTask,
     Unroutable,
 )
-from twbridge.rpc.calls import Call, Calls
+from twbridge.rpc.calls import Calls
 from twbridge.rpc.messages import (
     DLX,
     Cancel,
@@ -32,6 +32,7 @@ from twbridge.rpc.messages import (
     task_queue,
 )
 from twbridge.rpc.ownqueue import OwnQueue
+from twbridge.rpc.pending import Call
 from twbridge.rpc.replies import ReplyReader
 from twbridge.wire import Delivery
 
