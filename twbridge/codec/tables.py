@@ -42,6 +42,7 @@ MAX_DEPTH = 64
 _TEXT = ord("S")
 _unpack_u32 = struct.Struct(">I").unpack_from
 _pack_u32 = struct.Struct(">I").pack
+_pack_i32 = struct.Struct(">ci").pack
 
 
 def encode_table(table: Mapping[str, Any]) -> bytes:
@@ -62,9 +63,11 @@ def _encode_table(table: Mapping[str, Any], depth: int) -> bytes:
             name = key.encode()
             if len(name) > 255:
                 raise EncodeError(f"the header name {key[:40]!r}... is over 255 bytes")
-            if type(value) is str:  # nearly always
+            if type(value) is str:  # nearly always, or a number
                 data = value.encode()
                 parts.append(b"%c%bS%b%b" % (len(name), name, _pack_u32(len(data)), data))
+            elif type(value) is int:
+                parts.append(b"%c%b%b" % (len(name), name, _encode_int(value, depth)))
             else:
                 parts.append(bytes((len(name),)) + name + _encode_value(value, depth + 1))
         except UnicodeEncodeError:
@@ -88,7 +91,7 @@ def _encode_value(value: Any, depth: int) -> bytes:
 
 def _encode_int(value: int, _depth: int) -> bytes:
     if -0x80000000 <= value <= 0x7FFFFFFF:
-        return struct.pack(">ci", b"I", value)
+        return _pack_i32(b"I", value)
     if -0x8000000000000000 <= value <= 0x7FFFFFFFFFFFFFFF:
         return struct.pack(">cq", b"l", value)
     raise OverflowError("a whole number must fit into 64 bits")
