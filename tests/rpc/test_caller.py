@@ -15,6 +15,7 @@ from twbridge.errors import (
     CallLost,
     CallTimeout,
     ChannelClosed,
+    ConnectionClosed,
     EncodeError,
     ExpirationError,
     NotReady,
@@ -396,6 +397,22 @@ class LifeTests(CallerCase):
         for request in worker.requests:
             worker.echo(request)
         self.assertEqual(self.result(waiting), 2)
+
+    def test_of_a_lost_publishing_connection_only_what_it_had_not_confirmed_is_lost(self) -> None:
+        worker, caller = self.worker(), self.caller()
+        self.do(worker.serve("echo"))
+        confirmed = caller.call("echo", 1)
+        self.network.pump()
+        unconfirmed = caller.call("echo", 2)
+        connection = caller.link._publishing.connection
+        assert connection is not None
+        connection.fail(ConnectionClosed(0, "cut"), abort=True)
+        self.assertIn("cut", str(self.error(unconfirmed, CallLost)))
+        waiting = caller.call("echo", 3)
+        self.network.advance(5)
+        for request in worker.requests:
+            worker.echo(request)
+        self.assertEqual((self.result(confirmed), self.result(waiting)), (1, 3))
 
     def test_a_reply_queue_that_somebody_deletes_is_made_again(self) -> None:
         worker, caller = self.worker(), self.caller()
