@@ -6,9 +6,13 @@ import os
 import signal
 from typing import Any
 
-from tests.rpc.executors_case import ExecutorsCase, lives, of, until
+from twisted.internet.task import deferLater
+
+from tests.rpc.executors_case import ExecutorsCase, lives, of, reactor, until
+from twbridge.rpc.executors import crew
 from twbridge.rpc.executors.outcomes import Broke, Died, Done, TimedOut, WasCancelled
 from twbridge.rpc.executors.pipe import MAX_RESULT
+from twbridge.rpc.executors.process import State
 from twbridge.rpc.messages import Request
 from twbridge.rpc.serializers import MSGPACK, PICKLE, Body
 
@@ -107,8 +111,8 @@ class FunctionsTests(ExecutorsCase):
         runs = [self.run_task("until-cancelled", str(path)) for path in paths]
         await until(lambda: all(path.exists() for path in paths))
         self.assertEqual(len(self.pids()), 3)
-        crew = self.executors._crews["process"]
-        crew.most = 3
+        processes = self.executors._crews["process"]
+        processes.most = 3
         waiting = self.run_task("pid")
         given_up = self.run_task("pid")
         late = self.run_task("pid", timeout=0.01)
@@ -121,6 +125,27 @@ class FunctionsTests(ExecutorsCase):
         self.assertIn(self.value(await waiting.done), self.pids())
         for run in runs:
             self.assertEqual(self.value(await run.done), "stopped")
+
+    @of
+    async def test_a_burst_starts_few_processes_at_a_time_and_they_end_when_not_needed(
+        self,
+    ) -> None:
+        self.patch(crew, "IDLE", 0.3)
+        paths = [self.path() for _ in range(6)]
+        runs = [self.run_task("until-cancelled", str(path)) for path in paths]
+        most = 0
+        while not all(path.exists() for path in paths):
+            await deferLater(reactor, 0.005, lambda: None)
+            children = self.executors._crews["process"].children
+            most = max(most, sum(child.state is State.STARTING for child in children))
+        self.assertLessEqual(most, crew.MAX_STARTING)
+        self.assertEqual(len(self.pids()), 6)
+        for run in runs:
+            run.cancel()
+        for run in runs:
+            await run.done
+        await until(lambda: len(self.pids()) == 1)
+        self.assertIn(await self.result("pid"), self.pids())
 
 
 class FailuresTests(ExecutorsCase):

@@ -33,13 +33,17 @@ from twbridge.rpc.executors.run import Run, RunState
 from twbridge.rpc.serializers import Body
 from twbridge.rpc.tasks import RunIn
 
-__all__ = ["MAX_RETIRED", "Crew", "Terms"]
+__all__ = ["IDLE", "MAX_RETIRED", "MAX_STARTING", "PAUSE", "Crew", "Terms"]
 
 _log = Logger()
 
 #: Children of one kind that may be left to end what they have, while one of their calls won't
 #: stop. The oldest is killed when there is one more.
 MAX_RETIRED: Final = 4
+#: Children of one kind that start at once: each costs a quarter of a second of a core.
+MAX_STARTING: Final = 2
+#: Seconds after which children that are not needed are ended.
+IDLE: Final = 60.0
 #: Seconds before a child that ended without a call is replaced.
 PAUSE: Final = 1.0
 
@@ -82,6 +86,9 @@ class Crew:
         self._warm: list[Deferred[Hello]] = []
         self._is_stopped = False
         self._later: IDelayedCall | None = None
+        self._shrinking: IDelayedCall | None = None
+        #: The fewest that had nothing to do at once, lately.
+        self._surplus = 0
         self._seconds = terms.reactor.seconds
 
     # -- calls
@@ -133,6 +140,7 @@ class Crew:
         child.served = True
         if len(child.calls) >= self.each:
             self._open.remove(child)
+            self._surplus = min(self._surplus, len(self._open))
         child.send(data)
 
     def _settle(self, run: Run, outcome: Outcome) -> None:
@@ -226,13 +234,19 @@ class Crew:
             if run.state is RunState.WAITING:
                 self._settle(run, Died("The worker stops."))
         self._deadlines.stop()
-        if self._later is not None and self._later.active():
-            self._later.cancel()
+        for timer in (self._later, self._shrinking):
+            if timer is not None and timer.active():
+                timer.cancel()
         return gone
 
     def _grow(self) -> None:
+        """Start children for what waits; a few at once, so that the first is soon there."""
+        if not self._waiting:
+            return
         starting = sum(child.state is State.STARTING for child in self._active)
-        if len(self._active) < self.most and len(self._waiting) > starting * self.each:
+        room = min(MAX_STARTING - starting, self.most - len(self._active))
+        wanted = -(-len(self._waiting) // self.each) - starting
+        for _ in range(min(room, wanted)):
             self._start()
 
     def _start(self) -> None:
@@ -251,8 +265,23 @@ class Crew:
             self._start()
 
     def _replace(self) -> None:
-        if len(self._active) < self.most:
+        """One is gone that was needed. The others of a burst come as they are needed again."""
+        starting = sum(child.state is State.STARTING for child in self._active)
+        if starting < MAX_STARTING and len(self._active) < self.most:
             self._start()
+
+    def _shrink(self) -> None:
+        """End those that had nothing to do since this was last called, but for one."""
+        self._shrinking = None
+        for child in self._open[: max(0, self._surplus - 1)]:
+            self._remove(child)
+            child.kill("it had nothing to do")
+        self._surplus = len(self._open)
+        self._shrink_later()
+
+    def _shrink_later(self) -> None:
+        if self._shrinking is None and len(self._active) > 1 and not self._is_stopped:
+            self._shrinking = self._terms.reactor.callLater(IDLE, self._shrink)
 
     def _remove(self, child: Child) -> None:
         for group in (self._active, self._open, self._retired):
@@ -321,6 +350,8 @@ class Crew:
         for each in warm:
             each.callback(hello)
         self._serve()
+        self._grow()
+        self._shrink_later()
 
     def _returned(self, child: Child, run: Run, message: Returned) -> None:
         if run.state is RunState.STOPPING and type(run.verdict) is TimedOut:
