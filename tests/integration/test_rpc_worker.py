@@ -193,6 +193,7 @@ class BrokerRestartTests(WorkersCase):
 
     async def test_each_call_settles_and_no_at_least_once_task_is_lost(self) -> None:
         worker, caller = await self.worker(), await self.caller()
+        await in_thread(self.node.sync)
         confirmed: set[int] = set()
         calls: list[Deferred[Any]] = []
         for number in range(1000):
@@ -204,7 +205,7 @@ class BrokerRestartTests(WorkersCase):
                 call.addCallback(lambda _, number: confirmed.add(number), number)
             calls.append(call.addErrback(lambda failure: failure.trap(TwbridgeError)))
         await self.noted(100)
-        await in_thread(self.node.stop)
+        await in_thread(self.node.kill)
         await in_thread(self.node.start)
         await DeferredList(calls)
         self.assertGreater(len(confirmed), 5)
