@@ -156,6 +156,12 @@ class QueueTests(SynchronousTestCase):
         self.assertFalse(self.allowed(rules, "", exchange="other", routing_key="a.b"))
         self.assertTrue(self.allowed(rules, "", routing_key="no exchange"))
 
+    def test_no_client_chooses_the_queue_of_dead_letters_by_their_keys(self) -> None:
+        queue = Queue("", arguments={"x-dead-letter-exchange": ""})
+        for rules in ([], [Allow("publish", "/exchange/*/#"), Allow("publish", "/queue/*")]):
+            check = Policy(rules).check_queue
+            self.assertRaises(Forbidden, check, queue, parse("/topic/a"), LOCAL)
+
     def test_those_that_keep_their_keys_take_a_rule_for_every_key(self) -> None:
         for pattern, allowed in (
             ("#", True),

@@ -59,6 +59,15 @@ class ScreenTests(SynchronousTestCase):
             self.refused(Forbidden, f"/amq/queue/{value}")
             self.refused(Forbidden, f"/reply-queue/{value}")
         self.screen(reply_to="my.queue")
+        self.screen(reply_to="twbridge.reply.1")
+        task = "twbridge.task.add"
+        for value in (
+            task,
+            f"/queue/{task}",
+            "/queue/%74wbridge.task.add",
+            "/exchange/twbridge.dlx/a",
+        ):
+            self.refused(Forbidden, reply_to=value)
 
     def test_cc_and_bcc_route_past_the_policy(self) -> None:
         for name in ("CC", "BCC"):

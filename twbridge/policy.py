@@ -158,7 +158,7 @@ class Policy:
 
     def _check_every_key(self, exchange: str, peer: Peer) -> None:
         destination = Destination("exchange", exchange, "#")
-        if not exchange and self._rules:
+        if not exchange:
             raise Forbidden("Dead letters for queues need an x-dead-letter-routing-key.")
         self.check("publish", destination, peer)
         if self._rules and not any(rule.allows_every_key(destination) for rule in self._rules):

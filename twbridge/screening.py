@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from twbridge.commands import Publish
 from twbridge.destinations import MAX_BYTES
 from twbridge.errors import BadDestination, BadFrame, Forbidden, TooLarge
+from twbridge.policy import REPLY, RESERVED
 from twbridge.wire import encode_properties
 
 __all__ = ["screen"]
@@ -106,6 +108,10 @@ def _reply_to(value: Any) -> None:
         raise TooLarge(f"A reply_to has at most {MAX_BYTES} bytes.")
     if value.startswith(DIRECT_REPLY):
         raise Forbidden("Clients can't use the direct reply-to of the bridge.")
+    # Whoever answers would publish where the client may not; STOMP writes a destination.
+    for name in unquote(value).split("/"):
+        if name.startswith(RESERVED) and not name.startswith(REPLY):
+            raise Forbidden("Names that begin with twbridge. are reserved, in a reply_to too.")
 
 
 def _of_the_bridge(_value: Any) -> None:
