@@ -64,6 +64,8 @@ SANS_IO = (
     "rpc.replies",
     "rpc.serializers",
     "rpc.tasks",
+    "rpc.topology",
+    "rpc.verdicts",
     "screening",
     "publishes",
     "session",

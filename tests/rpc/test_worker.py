@@ -155,6 +155,23 @@ class CancellingTests(WorkerCase):
         self.pass_time(0.1)
         self.assertTrue(executors.runs[0].cancelled)
 
+    def test_also_when_its_control_queue_is_another_meanwhile(self) -> None:
+        worker, executors = self.served(concurrency=2)
+        caller = self.caller()
+        first = caller.call("add")
+        self.pass_time(0.1)
+        name = worker._control.name
+        vhost = self.network.broker.vhost
+        vhost.delete_queue(vhost.queues[name])
+        second = caller.call("add")
+        self.pass_time(2)
+        self.assertNotIn(worker._control.name, ("", name))
+        for call, run in zip((first, second), executors.runs, strict=True):
+            call.cancel()
+            self.failureResultOf(call, CallCancelled)
+            self.network.pump()
+            self.assertTrue(run.cancelled)
+
     def test_nobody_else_can_cancel_it(self) -> None:
         _, executors = self.served()
         self.caller().call("add").addErrback(lambda _: None)

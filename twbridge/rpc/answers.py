@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
@@ -16,6 +16,9 @@ __all__ = ["Answers"]
 
 _log = Logger()
 
+#: Seconds in which answers that are lost are counted before that is logged.
+GATHER: Final = 1.0
+
 
 class Answers:
     """Publishes replies.
@@ -23,11 +26,14 @@ class Answers:
     Args:
         link: the way to the broker.
         worker: the worker's id.
+        clock: IReactorTime.
     """
 
-    def __init__(self, link: Link, worker: str) -> None:
+    def __init__(self, link: Link, worker: str, clock: Any) -> None:
         self._link = link
         self._worker = worker
+        self._clock = clock
+        self._lost = 0
 
     def send(
         self, request: Request, reply: Accepted | Progress | Result | Failed
@@ -57,7 +63,15 @@ class Answers:
         if isinstance(error, EncodeError) and isinstance(reply, Result):
             failed = Failed(request.id, self._worker, "failed", "EncodeError", str(error))
             return self.send(request, failed)
-        _log.warn(
-            "An answer to a call of {task} was lost: {error}", task=request.task, error=str(error)
-        )
+        self._count(str(error))
         return None
+
+    def _count(self, error: str) -> None:
+        """A broker that goes away takes many answers with it: that is one line."""
+        if not self._lost:
+            self._clock.callLater(GATHER, self._tell, error)
+        self._lost += 1
+
+    def _tell(self, error: str) -> None:
+        lost, self._lost = self._lost, 0
+        _log.warn("{lost} answers to calls were lost: {error}", lost=lost, error=error)

@@ -27,7 +27,9 @@ __all__ = ["ACCEPT_AFTER", "ACK_AFTER", "Run", "Running", "Runs"]
 _log = Logger()
 
 #: Seconds that a call may run before its caller is told that it was accepted: a result says so too.
-ACCEPT_AFTER: Final = 0.02
+ACCEPT_AFTER: Final = 0.05
+#: Seconds between looks for a control queue, while there is none.
+CONTROL_AFTER: Final = 0.25
 #: Seconds after which a call that is never repeated is acknowledged while it runs: the broker
 #: takes back what is not after its consumer_timeout, 30 minutes by default.
 ACK_AFTER: Final = 600.0
@@ -118,7 +120,7 @@ class Running:
         self._worker = worker
         self._clock = clock
         self._control = control
-        self._answers = Answers(link, worker)
+        self._answers = Answers(link, worker, clock)
         # In the order in which they began.
         self._calls: dict[_Call, None] = {}
         self._by_key: dict[_Key, _Call] = {}
@@ -206,18 +208,29 @@ class Running:
     def _accept_fresh(self) -> None:
         """Tell callers whose calls did not end at once. One timer is for all."""
         self._sweep = None
-        fresh, now = self._fresh, self._clock.seconds()
-        while fresh and (fresh[0].ended or fresh[0].begun + ACCEPT_AFTER <= now + 1e-6):
+        fresh, due = self._fresh, self._clock.seconds() - ACCEPT_AFTER + 1e-6
+        # Without a control queue nobody could cancel them: they wait for the next one.
+        is_heard = bool(self._control())
+        while fresh and (fresh[0].ended or (is_heard and fresh[0].begun <= due)):
             self._accept(fresh.popleft())
         if fresh:
-            wait = max(ACCEPT_AFTER / 4, fresh[0].begun + ACCEPT_AFTER - now)
-            self._sweep = self._clock.callLater(wait, self._accept_fresh)
+            wait = max(ACCEPT_AFTER / 4, fresh[0].begun - due)
+            self._sweep = self._clock.callLater(
+                wait if is_heard else CONTROL_AFTER, self._accept_fresh
+            )
 
     def _accept(self, call: _Call) -> None:
         control = self._control()
         if not call.ended and not call.accepted and control:
             call.accepted = True
             self._answers.send(call.request, Accepted(call.request.id, self._worker, control))
+
+    def accept_again(self) -> None:
+        """The control queue has another name: those who may cancel are told."""
+        for call in self._calls:
+            if call.accepted and not call.ended:
+                call.accepted = False
+                self._accept(call)
 
     def _progress(self, call: _Call, body: Body) -> Deferred[None]:
         """Pass it on; fires when the broker has it."""

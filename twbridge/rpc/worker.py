@@ -103,9 +103,11 @@ class Worker:
         self._now = now
         self._started_at = now()
         self._slots: dict[str, Slots] = {}
-        self._control = OwnQueue(link, clock, WORKERS_EXCHANGE, self._told)
         self._running = Running(
             link, executors, worker=id, clock=clock, control=lambda: self._control.name
+        )
+        self._control = OwnQueue(
+            link, clock, WORKERS_EXCHANGE, self._told, on_up=self._running.accept_again
         )
         self._starting: Deferred[list[TaskOptions]] | None = None
         self._stopping: Deferred[None] | None = None
@@ -170,8 +172,8 @@ class Worker:
             dead = dead_letters(task)
             if dead is not None:
                 await self._link.declare(*dead)
-        self._control.start().addErrback(_trap)
-        self._control.bind("").addErrback(_trap)
+        heard = self._control.start(), self._control.bind("")
+        await DeferredList([each.addErrback(_trap) for each in heard])
         for task in self.tasks:
             slots = self._slots[task.name] = self._slots_of(task, queue_of(task))
             await slots.start()
