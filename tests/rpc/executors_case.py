@@ -101,7 +101,9 @@ class ExecutorsCase(TestCase):
     def pids(self) -> list[int]:
         """The processes that there are now."""
         crews = self.executors._crews.values()
-        return [child.pid for crew in crews for child in crew.children if child.pid is not None]
+        return [
+            child.pid for crew in crews for child in crew.staff.children if child.pid is not None
+        ]
 
 
 def of(test: Callable[[Any], Coroutine[Any, Any, None]]) -> Callable[[Any], Deferred[None]]:

@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.task import deferLater
 
 from tests.rpc.executors_case import ExecutorsCase, lives, of, reactor, until
-from twbridge.rpc.executors import crew
+from twbridge.rpc.executors import staff
 from twbridge.rpc.executors.outcomes import Broke, Died, Done, TimedOut, WasCancelled
 from twbridge.rpc.executors.pipe import MAX_RESULT
 from twbridge.rpc.executors.process import State
@@ -112,7 +112,7 @@ class FunctionsTests(ExecutorsCase):
         await until(lambda: all(path.exists() for path in paths))
         self.assertEqual(len(self.pids()), 3)
         processes = self.executors._crews["process"]
-        processes.most = 3
+        processes.staff.most = 3
         waiting = self.run_task("pid")
         given_up = self.run_task("pid")
         late = self.run_task("pid", timeout=0.01)
@@ -130,15 +130,15 @@ class FunctionsTests(ExecutorsCase):
     async def test_a_burst_starts_few_processes_at_a_time_and_they_end_when_not_needed(
         self,
     ) -> None:
-        self.patch(crew, "IDLE", 0.3)
+        self.patch(staff, "IDLE", 0.3)
         paths = [self.path() for _ in range(6)]
         runs = [self.run_task("until-cancelled", str(path)) for path in paths]
         most = 0
         while not all(path.exists() for path in paths):
             await deferLater(reactor, 0.005, lambda: None)
-            children = self.executors._crews["process"].children
+            children = self.executors._crews["process"].staff.children
             most = max(most, sum(child.state is State.STARTING for child in children))
-        self.assertLessEqual(most, crew.MAX_STARTING)
+        self.assertLessEqual(most, staff.MAX_STARTING)
         self.assertEqual(len(self.pids()), 6)
         for run in runs:
             run.cancel()

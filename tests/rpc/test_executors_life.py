@@ -40,7 +40,7 @@ class StartTests(TestCase):
             await executors.start()
         except LoadError as error:
             crews = executors._crews.values()
-            self.assertEqual([child.pid for crew in crews for child in crew.children], [])
+            self.assertEqual([child.pid for crew in crews for child in crew.staff.children], [])
             return error
         raise AssertionError("it has started")
 
@@ -115,10 +115,10 @@ class StartTests(TestCase):
         # Gone, it can't be loaded for the next child.
         path.unlink()
         crew = executors._crews["process"]
-        (child,) = crew.children
+        (child,) = crew.staff.children
         assert child.pid is not None
         os.kill(child.pid, signal.SIGKILL)
-        await until(lambda: not crew._active)
+        await until(lambda: not crew.staff.active)
         outcome = await executors.run(task, Request("c", "name", "me", NULL)).done
         assert isinstance(outcome, Died)
         self.assertIn("No process could be started for it", outcome.text)

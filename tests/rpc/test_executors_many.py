@@ -214,19 +214,25 @@ class PressureTests(ExecutorsCase):
         after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         self.assertLess(after - before, 30_000)
 
+
+class ReactorPressureTests(PressureTests):
+    """The same on the reactor."""
+
+    module = "coroutines"
+
+
+class StuckPressureTests(ExecutorsCase):
+    """A task whose progress nobody takes at all."""
+
+    module = "functions"
+
     @of
     async def test_a_task_that_waits_for_that_can_still_be_stopped(self) -> None:
         run = self.run_task(
-            self.flood,
+            "flood",
             [str(self.path()), 30_000, 3_400],
             timeout=0.5,
             on_progress=lambda _: Deferred(),
         )
         self.assertEqual(await run.done, TimedOut())
         self.assertEqual(await self.result("add", [1, 2]), 3)
-
-
-class ReactorPressureTests(PressureTests):
-    """The same on the reactor."""
-
-    module = "coroutines"

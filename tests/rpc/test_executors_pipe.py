@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import contextlib
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -76,7 +76,7 @@ class FramesTests(SynchronousTestCase):
 
     @given(st.binary(max_size=60))
     def test_any_bytes_are_read_or_refused(self, data: bytes) -> None:
-        with suppress(BadPipe):
+        with contextlib.suppress(BadPipe):
             read_from_child(data)
 
 

@@ -8,13 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from twisted.internet import reactor as the_reactor
-from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.task import deferLater
-
 from twbridge.rpc import context, task
-
-reactor: Any = the_reactor
 
 
 @task("add")
@@ -35,6 +29,10 @@ async def pid() -> int:
 @task("waits")
 async def waits() -> list[str]:
     """Awaits what Twisted has, and what asyncio has."""
+    from twisted.internet import reactor
+    from twisted.internet.defer import Deferred, fail, succeed
+    from twisted.internet.task import deferLater
+
     waited = [await deferLater(reactor, 0.001, lambda: "deferLater"), await succeed("succeed")]
     try:
         await fail(ValueError("failure"))
@@ -69,6 +67,8 @@ async def wait(path: str) -> None:
 @task("wait-deferred")
 async def wait_deferred(path: str, told: str) -> None:
     """Waits for a Deferred that tells of its cancellation."""
+    from twisted.internet.defer import Deferred
+
     Path(path).touch()
     await Deferred(lambda _: Path(told).touch())
 
@@ -115,7 +115,10 @@ async def exit() -> NoReturn:
 
 @task("stop")
 async def stop_reactor() -> None:
-    reactor.stop()
+    from twisted.internet import reactor
+
+    the_reactor: Any = reactor
+    the_reactor.stop()
     await asyncio.sleep(600)
 
 

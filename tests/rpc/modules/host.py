@@ -21,7 +21,7 @@ async def _main(module: str, name: str, path: str) -> None:
     executors = Executors(reactor, module, worker="w", concurrency=1, settings={})
     tasks = {each.name: each for each in await executors.start()}
     executors.run(tasks[name], Request("c", name, "me", Serializers().encode(path)))
-    children = [child.pid for crew in executors._crews.values() for child in crew.children]
+    children = [child.pid for crew in executors._crews.values() for child in crew.staff.children]
     print(os.getpid(), *children, flush=True)
 
 

@@ -5,7 +5,7 @@
 
 ======================= =====================================================================
 `pool`                  what a worker uses
-`crew`, `run`           the children of one kind, and the calls that they run
+`crew`, `run`, `staff`  the calls of one kind, and the children that run them
 `process`, `channel`    one child, as the worker sees it
 `pipe`, `outcomes`      what they tell each other, and how a call can end
 `deadlines`             thousands of them with one timer

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
-from msgspec import Struct
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from twbridge.errors import LoadError
 from twbridge.rpc.executors.deadlines import Deadlines
 from twbridge.rpc.executors.outcomes import Broke, Died, Done, Outcome, TimedOut, WasCancelled
 from twbridge.rpc.executors.pipe import (
-    Begin,
     FromChild,
     Heard,
     Hello,
@@ -30,33 +27,13 @@ from twbridge.rpc.executors.pipe import (
 )
 from twbridge.rpc.executors.process import Child, State
 from twbridge.rpc.executors.run import Run, RunState
+from twbridge.rpc.executors.staff import Staff, Terms
 from twbridge.rpc.serializers import Body
 from twbridge.rpc.tasks import RunIn
 
-__all__ = ["IDLE", "MAX_RETIRED", "MAX_STARTING", "PAUSE", "Crew", "Terms"]
+__all__ = ["Crew"]
 
 _log = Logger()
-
-#: Children of one kind that may be left to end what they have, while one of their calls won't
-#: stop. The oldest is killed when there is one more.
-MAX_RETIRED: Final = 4
-#: Children of one kind that start at once: each costs a quarter of a second of a core.
-MAX_STARTING: Final = 2
-#: Seconds after which children that are not needed are ended.
-IDLE: Final = 60.0
-#: Seconds before a child that ended without a call is replaced.
-PAUSE: Final = 1.0
-
-
-class Terms(Struct, frozen=True):
-    """What all crews of a worker share. ``grace``: seconds from being told to being killed."""
-
-    reactor: Any
-    module: str
-    worker: str
-    begin: Begin
-    grace: float
-    publish: Callable[[str, Body], Any]
 
 
 class Crew:
@@ -71,24 +48,12 @@ class Crew:
 
     def __init__(self, terms: Terms, kind: RunIn, each: int, most: int) -> None:
         self.kind = kind
-        self.each = each
-        self.most = most
-        #: All whose processes are not gone, whatever they are good for.
-        self.children: set[Child] = set()
+        self.staff = Staff(terms, self, kind, each, most)
         self._terms = terms
         self._deadlines: Deadlines[Run] = Deadlines(terms.reactor, self._due)
-        #: Those that start, or take calls.
-        self._active: list[Child] = []
-        #: Those of them that have room; the last one is asked first.
-        self._open: list[Child] = []
-        self._retired: list[Child] = []
         self._waiting: deque[Run] = deque()
         self._warm: list[Deferred[Hello]] = []
         self._is_stopped = False
-        self._later: IDelayedCall | None = None
-        self._shrinking: IDelayedCall | None = None
-        #: The fewest that had nothing to do at once, lately.
-        self._surplus = 0
         self._seconds = terms.reactor.seconds
 
     # -- calls
@@ -100,11 +65,11 @@ class Crew:
             return
         if run.deadline is not None:
             run.step = self._deadlines.add(run, run.deadline)
-        if self._open:
-            self._give(self._open[-1], run)
+        if self.staff.open:
+            self._give(self.staff.open[-1], run)
         else:
             self._waiting.append(run)
-            self._grow()
+            self.staff.grow(len(self._waiting))
 
     def cancel(self, run: Run) -> None:
         """End a call that nobody wants any more."""
@@ -115,6 +80,9 @@ class Crew:
 
     def _give(self, child: Child, run: Run) -> None:
         left = None if run.deadline is None else run.deadline - self._seconds()
+        if left is not None and left <= 0:
+            self._settle(run, TimedOut())
+            return
         request = run.request
         body = request.body
         order = Order(
@@ -138,9 +106,7 @@ class Crew:
         run.child = child
         child.calls[run.number] = run
         child.served = True
-        if len(child.calls) >= self.each:
-            self._open.remove(child)
-            self._surplus = min(self._surplus, len(self._open))
+        self.staff.given(child)
         child.send(data)
 
     def _settle(self, run: Run, outcome: Outcome) -> None:
@@ -155,8 +121,7 @@ class Crew:
             run.child = None
             del child.calls[run.number]
             if child.state is State.READY:
-                if len(child.calls) == self.each - 1:
-                    self._open.append(child)
+                self.staff.freed(child)
                 if self._waiting:
                     self._serve()
             elif child.state is State.RETIRED and not child.calls:
@@ -165,10 +130,11 @@ class Crew:
 
     def _serve(self) -> None:
         """Give what waits to those that have room."""
-        while self._open and self._waiting:
+        has_room = self.staff.open
+        while has_room and self._waiting:
             run = self._waiting.popleft()
             if run.state is RunState.WAITING:
-                self._give(self._open[-1], run)
+                self._give(has_room[-1], run)
 
     # -- calls that are to end
 
@@ -198,21 +164,12 @@ class Crew:
             call=run.request.id,
             pid=child.pid,
         )
-        was_heard, name = run.was_heard, run.request.task
-        self._retire(child)
+        # What it says can't be heard while its pipe is not read.
+        was_heard, name = run.was_heard or child.is_paused, run.request.task
+        self.staff.retire(child)
         self._settle(run, verdict)
         if not was_heard:
             child.kill(f"it was killed, because the task {name!r} did not stop and blocked it")
-
-    def _retire(self, child: Child) -> None:
-        if child.state is not State.READY:
-            return
-        child.state = State.RETIRED
-        self._remove(child)
-        self._retired.append(child)
-        if len(self._retired) > MAX_RETIRED:
-            self._retired[0].kill("it was killed: too many tasks of its kind did not stop")
-        self._replace()
 
     # -- children
 
@@ -220,78 +177,23 @@ class Crew:
         """Start a child. The Deferred fires with what it says first, or fails with `LoadError`."""
         started: Deferred[Hello] = Deferred()
         self._warm.append(started)
-        self._start()
+        self.staff.start()
         return started
 
     def stop(self) -> list[Deferred[None]]:
         """Kill all. Each Deferred fires when a process is gone."""
         self._is_stopped = True
-        gone = [child.gone for child in self.children]
         waiting, self._waiting = self._waiting, deque()
-        for child in list(self.children):
-            child.kill("the worker stops")
+        gone = self.staff.stop()
         for run in waiting:
             if run.state is RunState.WAITING:
                 self._settle(run, Died("The worker stops."))
         self._deadlines.stop()
-        for timer in (self._later, self._shrinking):
-            if timer is not None and timer.active():
-                timer.cancel()
         return gone
-
-    def _grow(self) -> None:
-        """Start children for what waits; a few at once, so that the first is soon there."""
-        if not self._waiting:
-            return
-        starting = sum(child.state is State.STARTING for child in self._active)
-        room = min(MAX_STARTING - starting, self.most - len(self._active))
-        wanted = -(-len(self._waiting) // self.each) - starting
-        for _ in range(min(room, wanted)):
-            self._start()
-
-    def _start(self) -> None:
-        if self._is_stopped:
-            return
-        terms = self._terms
-        arguments = (terms.module, self.kind, terms.worker, str(self.each))
-        child = Child(terms.reactor, self, arguments, terms.begin)
-        self.children.add(child)
-        self._active.append(child)
-        child.gone.addCallback(lambda _: self.children.discard(child))
-        child.start()
-
-    def _keep_warm(self) -> None:
-        if not self._active:
-            self._start()
-
-    def _replace(self) -> None:
-        """One is gone that was needed. The others of a burst come as they are needed again."""
-        starting = sum(child.state is State.STARTING for child in self._active)
-        if starting < MAX_STARTING and len(self._active) < self.most:
-            self._start()
-
-    def _shrink(self) -> None:
-        """End those that had nothing to do since this was last called, but for one."""
-        self._shrinking = None
-        for child in self._open[: max(0, self._surplus - 1)]:
-            self._remove(child)
-            child.kill("it had nothing to do")
-        self._surplus = len(self._open)
-        self._shrink_later()
-
-    def _shrink_later(self) -> None:
-        if self._shrinking is None and len(self._active) > 1 and not self._is_stopped:
-            self._shrinking = self._terms.reactor.callLater(IDLE, self._shrink)
-
-    def _remove(self, child: Child) -> None:
-        for group in (self._active, self._open, self._retired):
-            if child in group:
-                group.remove(child)
 
     def ended(self, child: Child, text: str) -> None:
         """A child is gone, and what ran there with it."""
-        was_active = child in self._active
-        self._remove(child)
+        was_active = self.staff.remove(child)
         for run in list(child.calls.values()):
             self._settle(run, run.verdict or Died(f"The process that ran it is gone: {text}."))
         if self._is_stopped:
@@ -301,16 +203,15 @@ class Crew:
         elif not child.has_started:
             self._failed(LoadError(f"the process of the tasks did not start: {text}"))
         elif child.served:
-            self._replace()
+            self.staff.replace()
         else:
-            # By itself, for no call: not again and again.
-            self._later = self._terms.reactor.callLater(PAUSE, self._keep_warm)
+            self.staff.keep_warm()
 
     def _failed(self, error: LoadError) -> None:
         """A child did not start; the next call tries it again."""
         _log.error("A task process did not start: {error}", error=error)
         self._fail_warm(error)
-        if not self._active:
+        if not self.staff.active:
             waiting, self._waiting = self._waiting, deque()
             for run in waiting:
                 if run.state is RunState.WAITING:
@@ -340,18 +241,16 @@ class Crew:
         if child.state is not State.STARTING:
             return
         if hello.error is not None:
-            self._remove(child)
+            self.staff.remove(child)
             child.kill(hello.error)
             self._failed(LoadError(hello.error, hello.traceback))
             return
-        child.hello()
-        self._open.append(child)
+        self.staff.ready(child)
         warm, self._warm = self._warm, []
         for each in warm:
             each.callback(hello)
         self._serve()
-        self._grow()
-        self._shrink_later()
+        self.staff.grow(len(self._waiting))
 
     def _returned(self, child: Child, run: Run, message: Returned) -> None:
         if run.state is RunState.STOPPING and type(run.verdict) is TimedOut:

@@ -17,10 +17,11 @@ from twisted.internet.defer import Deferred, DeferredList, FirstError, gatherRes
 from twisted.logger import Logger
 
 from twbridge.errors import LoadError
-from twbridge.rpc.executors.crew import Crew, Terms
+from twbridge.rpc.executors.crew import Crew
 from twbridge.rpc.executors.outcomes import Broke, Died, Done, Outcome, TimedOut, WasCancelled
 from twbridge.rpc.executors.pipe import Begin, Hello
 from twbridge.rpc.executors.run import OnProgress, Run
+from twbridge.rpc.executors.staff import Terms
 from twbridge.rpc.messages import Request
 from twbridge.rpc.serializers import Body
 from twbridge.rpc.tasks import RunIn, TaskOptions
@@ -116,8 +117,8 @@ class Executors:
             for task in tasks:
                 number = task.concurrency or self._concurrency
                 calls[task.run_in] = calls.get(task.run_in, 0) + number
-            first.most = calls.get("process", 0)
-            if not first.most:
+            first.staff.most = calls.get("process", 0)
+            if not first.staff.most:
                 self._gone = self._crews.pop("process").stop()
             others: list[Deferred[Hello]] = [
                 self._crew(kind, number, 1).warm()

@@ -86,6 +86,8 @@ class Child(ProcessProtocol):
         self.has_started = False
         #: Whether it was given a call.
         self.served = False
+        #: Whether its pipe is not read: what it sent waits for the broker.
+        self.is_paused = False
         #: Fires when the process is gone, for good.
         self.gone: Deferred[None] = Deferred()
         self.pid: int | None = None
@@ -97,13 +99,12 @@ class Child(ProcessProtocol):
         self._channel: Channel | None = None
         self._timer: IDelayedCall | None = None
         self._owed = 0
-        self._is_paused = False
 
     def start(self) -> None:
         """Start the process. What goes wrong is told to the owner, now or later."""
         ours, theirs = socket.socketpair()
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        arguments = [sys.executable, "-m", __package__, *self._arguments]
+        arguments = [sys.executable, "-P", "-m", __package__, *self._arguments]
         fds = {0: null, 1: _open_or(1, null), 2: _open_or(2, null), PIPE_FD: theirs.fileno()}
         self._channel = Channel(self._reactor, ours, self._take, self._closed)
         try:
@@ -142,15 +143,15 @@ class Child(ProcessProtocol):
     def owe(self, size: int, sent: Deferred[Any]) -> None:
         """Some bytes that it sent wait for ``sent``; past `MAX_OWED`, it waits for them too."""
         self._owed += size
-        if self._owed > MAX_OWED and not self._is_paused and self._channel is not None:
-            self._is_paused = True
+        if self._owed > MAX_OWED and not self.is_paused and self._channel is not None:
+            self.is_paused = True
             self._channel.pause()
         sent.addBoth(self._paid, size)
 
     def _paid(self, _result: object, size: int) -> None:
         self._owed -= size
-        if self._is_paused and self._owed <= MAX_OWED // 2:
-            self._is_paused = False
+        if self.is_paused and self._owed <= MAX_OWED // 2:
+            self.is_paused = False
             if self._channel is not None:
                 self._channel.resume()
 
@@ -174,6 +175,7 @@ class Child(ProcessProtocol):
 
     def processExited(self, reason: Failure) -> None:
         if self.state is not State.ENDED:
+            _log.warn("A task process has ended: {pid}, {text}", pid=self.pid, text=_ending(reason))
             # What it wrote before its end counts.
             self._set_timer(None)
             if self._channel is not None:
