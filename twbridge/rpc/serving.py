@@ -6,25 +6,21 @@ import contextlib
 import json
 import os
 import secrets
-import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
-from twisted.internet import task
-from twisted.internet.abstract import FileDescriptor
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectionDone, ReactorNotRunning
+from twisted.internet.defer import Deferred
 from twisted.logger import globalLogBeginner
-from twisted.python.failure import Failure
 
 from twbridge.cli.broker import NO_BROKER, Broker, find
 from twbridge.daemon import loading, logs
-from twbridge.errors import BadTask, DuplicateTask, LoadError, TwbridgeError
+from twbridge.errors import BadTask, DuplicateTask, LoadError
 from twbridge.rpc.executors.pool import Executors
-from twbridge.rpc.supervisor import SERVES, SUPERVISED, Supervisor, tether_says
+from twbridge.rpc.processes import End, Process, Tether, leave, react
+from twbridge.rpc.supervisor import SERVES, SUPERVISED, Supervisor
 from twbridge.rpc.worker import CONCURRENCY, DRAIN, StartError, Worker, WorkerOptions
 
 __all__ = ["Serving", "run", "serve"]
@@ -62,13 +58,13 @@ def serve(serving: Serving) -> NoReturn:
     supervised = os.environ.pop(SUPERVISED, None)
     if supervised is None and serving.forks > 1:
         _log_to_stderr(serving.broker)
-        _react(_Supervising(serving))
+        react(_Supervising(serving))
     if supervised is not None:
         given = json.loads(supervised)
         serving = Serving(
             serving.module, serving.broker, 1, serving.options, {**given, **serving.settings}
         )
-    _react(_Serving(serving, supervised is not None))
+    react(_Serving(serving, supervised is not None))
 
 
 def run(
@@ -102,57 +98,25 @@ def run(
     try:
         broker = find(flags, os.environ, config)
     except loading.Mistakes as mistakes:
-        _leave(*mistakes.lines)
+        leave(*mistakes.lines)
     if broker is None:
-        _leave(NO_BROKER)
+        leave(NO_BROKER)
     if module is None:
         module = getattr(sys.modules["__main__"], "__file__", None)
         if module is None:
-            _leave("run() needs the file of a script, or the argument module")
+            leave("run() needs the file of a script, or the argument module")
         module = os.path.abspath(module)
     serve(Serving(module, broker, forks, WorkerOptions(concurrency, drain), settings))
 
 
-class _End(Exception):
-    """The process ends with exit code 1.
-
-    Args:
-        line: why; empty where somebody else has said it.
-    """
-
-
-class _Process:
-    """What both kinds of processes have in common."""
-
-    def __init__(self) -> None:
-        self.failed: Deferred[None] = Deferred()
-        self.stopping = False
-
-    async def begin(self, reactor: Any) -> None:
-        """Begin. Raises _End."""
-        raise NotImplementedError
-
-    def stop(self) -> Deferred[None]:
-        """End in order; never fails."""
-        raise NotImplementedError
-
-    def hurry(self) -> None:
-        """End faster."""
-        raise NotImplementedError
-
-    def fail(self, line: str = "") -> None:
-        """End with exit code 1."""
-        if not self.failed.called and not self.stopping:
-            self.failed.errback(_End(line))
-
-
-class _Serving(_Process):
+class _Serving(Process):
     """A worker."""
 
     def __init__(self, serving: Serving, supervised: bool) -> None:
         super().__init__()
         self._serving = serving
         self._supervised = supervised
+        self.heeds_interrupts = not supervised
         self._worker: Worker | None = None
 
     async def begin(self, reactor: Any) -> None:
@@ -169,12 +133,12 @@ class _Serving(_Process):
                 settings=serving.settings,
             )
         except TypeError as error:
-            raise _End(str(error)) from None
+            raise End(str(error)) from None
         self._worker = worker = Worker(
             link, executors, id=id, clock=reactor, options=serving.options
         )
         if self._supervised:
-            reactor.addReader(_Tether(reactor, lambda: _stop(reactor), worker.hurry))
+            reactor.addReader(Tether(reactor, worker.hurry))
 
         def look(state: str) -> None:
             if state == "connecting":
@@ -189,9 +153,9 @@ class _Serving(_Process):
         except LoadError as error:
             if error.traceback is not None and not _says_all(error, serving.module):
                 print(error.traceback.rstrip(), file=sys.stderr)
-            raise _End(str(error)) from None
+            raise End(str(error)) from None
         except StartError as error:
-            raise _End(f"{serving.module}: {error}") from None
+            raise End(f"{serving.module}: {error}") from None
         names = ", ".join(each.name for each in tasks)
         print(f"twbridge worker {id}: serves {names} at {serving.broker}", flush=True)
         if self._supervised:
@@ -212,7 +176,7 @@ class _Serving(_Process):
             self._worker.hurry()
 
 
-class _Supervising(_Process):
+class _Supervising(Process):
     """The parent of several workers."""
 
     def __init__(self, serving: Serving) -> None:
@@ -229,7 +193,7 @@ class _Supervising(_Process):
         try:
             await supervisor.start()
         except StartError:
-            raise _End from None  # the worker has said why
+            raise End from None  # the worker has said why
 
     def stop(self) -> Deferred[None]:
         """Drain them all."""
@@ -262,80 +226,6 @@ def _environment(serving: Serving) -> dict[str, str]:
     }
 
 
-def _react(process: _Process) -> NoReturn:
-    """Run the reactor until a signal, or until the process fails; and exit."""
-
-    async def main(reactor: Any) -> None:
-        reactor.callWhenRunning(_heed_signals, reactor, process)
-        reactor.addSystemEventTrigger("before", "shutdown", process.stop)
-        try:
-            await process.begin(reactor)
-            await process.failed
-        except CancelledError:
-            await Deferred()  # a signal came first: the reactor is about to end
-        except _End as end:
-            if not process.stopping:
-                _leave(*([str(end)] if str(end) else []))
-        except TwbridgeError as error:
-            _leave(str(error))
-
-    task.react(main)
-
-
-def _heed_signals(reactor: Any, process: _Process) -> None:
-    """End by SIGINT and SIGTERM, faster by the second one."""
-    came: list[int] = []
-
-    def heed(number: int, _frame: object) -> None:
-        came.append(number)
-        reactor.callFromThread(_stop if len(came) == 1 else _hurry, reactor, process)
-
-    is_supervised = isinstance(process, _Serving) and process._supervised
-    signal.signal(signal.SIGTERM, heed)
-    # From a terminal SIGINT comes to all; the supervisor tells its workers. What runs in the
-    # background ignores it.
-    if is_supervised:
-        signal.signal(signal.SIGINT, _ignore)
-    elif signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, heed)
-
-
-def _stop(reactor: Any, _process: object = None) -> None:
-    with contextlib.suppress(ReactorNotRunning):
-        reactor.stop()
-
-
-def _hurry(_reactor: Any, process: _Process) -> None:
-    process.hurry()
-
-
-class _Tether(FileDescriptor):
-    """A worker's way to its supervisor: when that ends, however it ends, so does the worker."""
-
-    def __init__(
-        self, reactor: Any, stop: Callable[[], object], hurry: Callable[[], object]
-    ) -> None:
-        super().__init__(reactor)
-        self._says = tether_says(stop, hurry)
-        os.set_blocking(0, False)
-
-    def fileno(self) -> int:
-        return 0
-
-    def doRead(self) -> Failure | None:
-        try:
-            data = os.read(0, 64)
-        except BlockingIOError:
-            return None
-        except OSError:
-            data = b""
-        self._says(data)
-        return None if data else Failure(ConnectionDone())
-
-    def connectionLost(self, reason: Any) -> None:
-        self.reactor.removeReader(self)
-
-
 def _log_to_stderr(broker: Broker) -> None:
     global _logs
     if not _logs:
@@ -352,17 +242,7 @@ def _says_all(error: LoadError, module: str) -> bool:
     return missing in text or any(f"{each.__name__}: " in text for each in (BadTask, DuplicateTask))
 
 
-def _leave(*lines: str) -> NoReturn:
-    for line in lines:
-        print(f"twbridge: {line}", file=sys.stderr)
-    raise SystemExit(1)
-
-
 def _nothing() -> Deferred[None]:
     done: Deferred[None] = Deferred()
     done.callback(None)
     return done
-
-
-def _ignore(*_: object) -> None:
-    pass
