@@ -15,7 +15,7 @@ from typing import Any
 from twisted.internet import reactor
 
 from tests.integration.cases import BrokerCase
-from tests.integration.rabbitmq import Node, in_thread
+from tests.integration.rabbitmq import in_thread
 from tests.rpc.fake_worker import FakeWorker
 from twbridge.errors import (
     CallLost,
@@ -158,7 +158,7 @@ class CallTests(CallerCase):
 
 
 class LossTests(CallerCase):
-    """The broker goes away in the middle."""
+    """The connection goes away in the middle; test_rpc_worker.py has the broker itself."""
 
     async def test_a_cut_connection_leaves_no_call_hanging(self) -> None:
         worker, name, proxy = await self.worker(), self.name(), await self.proxy()
@@ -171,39 +171,6 @@ class LossTests(CallerCase):
         proxy.reset()
         await self.until(lambda: len(results) == 1000, 15)
         self.check_outcomes(results)
-        self.assertEqual(await caller.call(name, "again"), "again")
-        self.assertEqual(len(caller), 0)
-
-
-class RestartTests(CallerCase):
-    """On a node of its own, which is killed and comes back."""
-
-    timeout = 60
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.node = Node()
-        cls.node.start()
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        cls.node.close()
-
-    async def test_a_broker_that_is_killed_leaves_no_call_hanging(self) -> None:
-        worker, name, caller = await self.worker(), self.name(), await self.caller()
-        await worker.serve(name, worker.echo)
-        results: list[Any] = []
-        await in_thread(self.node.sync)
-        for number in range(1000):
-            caller.call(name, number).addBoth(_note, number, results)
-        await self.until(lambda: len(results) > 100)
-        await in_thread(self.node.kill)
-        late = caller.call(name, "late", timeout=20)
-        await in_thread(self.node.start)
-        await self.until(lambda: len(results) == 1000, 15)
-        self.check_outcomes(results)
-        await self.until(lambda: worker.link.state == "ready", 15)
-        self.assertEqual(await late, "late")
         self.assertEqual(await caller.call(name, "again"), "again")
         self.assertEqual(len(caller), 0)
 
