@@ -236,3 +236,31 @@ class StuckPressureTests(ExecutorsCase):
         )
         self.assertEqual(await run.done, TimedOut())
         self.assertEqual(await self.result("add", [1, 2]), 3)
+
+
+class StuckThreadsTests(ExecutorsCase):
+    """While the broker takes nothing, a process is not taken for stuck."""
+
+    module = "threads"
+
+    @of
+    async def test_a_call_that_is_stopped_then_costs_none_beside_it(self) -> None:
+        path, begun, go = self.path(), self.path(), self.path()
+        other = self.run_task("until-exists", [str(begun), str(go)])
+        await until(begun.exists)
+        taken: list[Deferred[None]] = []
+
+        def take(body: Body) -> Deferred[None]:
+            taken.append(Deferred())
+            return taken[-1]
+
+        run = self.run_task("flood", [str(path), 30_000, 3_400], timeout=0.4, on_progress=take)
+        self.assertEqual(await run.done, TimedOut())
+        go.touch()
+        self.assertFalse(other.done.called)
+        while not other.done.called:
+            for each in taken:
+                if not each.called:
+                    each.callback(None)
+            await until(lambda: other.done.called or not taken[-1].called)
+        self.value(await other.done)

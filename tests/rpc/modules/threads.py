@@ -56,6 +56,16 @@ def until_exists(begun: str, path: str) -> int:
     return os.getpid()
 
 
+@task("flood", run_in="thread")
+def flood(path: str, size: int, number: int) -> int:
+    """Send much progress; the file grows by a byte with each."""
+    with open(path, "ab", buffering=0) as told:
+        for _ in range(number):
+            context.progress(b"x" * size)
+            told.write(b".")
+    return number
+
+
 @task("fork", run_in="thread")
 def fork() -> int:
     os.fork()

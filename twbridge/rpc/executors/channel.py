@@ -59,6 +59,15 @@ class Channel:
             self._is_flushing = True
             self._reactor.callLater(0, self._flush)
 
+    def send_now(self, data: bytes) -> None:
+        """Write a frame that no other of this turn follows."""
+        if self._is_open and not self._pieces and not self._rest:
+            self._pieces.append(data)
+            if self._write():
+                self._reactor.addWriter(self)
+        else:
+            self.send(data)
+
     def pause(self) -> None:
         """Read nothing for now: then the child waits, once the pipe is full."""
         if self._is_open:

@@ -209,7 +209,8 @@ class Crew:
 
     def _failed(self, error: LoadError) -> None:
         """A child did not start; the next call tries it again."""
-        _log.error("A task process did not start: {error}", error=error)
+        if not self._warm:
+            _log.error("A task process did not start: {error}", error=error)
         self._fail_warm(error)
         if not self.staff.active:
             waiting, self._waiting = self._waiting, deque()

@@ -76,9 +76,18 @@ class Child(ProcessProtocol):
         owner: hears of it.
         arguments: the command line after the name of the package.
         begin: the first frame.
+        is_single: whether it runs one call at a time.
     """
 
-    def __init__(self, reactor: Any, owner: Owner, arguments: Sequence[str], begin: Begin) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        owner: Owner,
+        arguments: Sequence[str],
+        begin: Begin,
+        *,
+        is_single: bool,
+    ) -> None:
         self.state = State.STARTING
         #: By their numbers in the pipe.
         self.calls: dict[int, Run] = {}
@@ -95,6 +104,7 @@ class Child(ProcessProtocol):
         self._owner = owner
         self._arguments = arguments
         self._begin = begin
+        self._is_single = is_single
         self._frames = Frames(MAX_FRAME)
         self._channel: Channel | None = None
         self._timer: IDelayedCall | None = None
@@ -124,7 +134,10 @@ class Child(ProcessProtocol):
     def send(self, data: bytes) -> None:
         """Write a frame."""
         assert self._channel is not None
-        self._channel.send(data)
+        if self._is_single:
+            self._channel.send_now(data)
+        else:
+            self._channel.send(data)
 
     def hello(self) -> None:
         """It has started."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ __all__ = ["IDLE", "MAX_RETIRED", "MAX_STARTING", "PAUSE", "Staff", "Terms"]
 #: stop. The oldest is killed when there is one more.
 MAX_RETIRED: Final = 4
 #: Children of one kind that start at once: each costs a quarter of a second of a core.
-MAX_STARTING: Final = 2
+MAX_STARTING: Final = max(2, os.cpu_count() or 1)
 #: Seconds after which children that are not needed are ended.
 IDLE: Final = 60.0
 #: Seconds before a child that ended without a call is replaced.
@@ -72,7 +73,13 @@ class Staff:
         """Start one more."""
         if self._is_stopped:
             return
-        child = Child(self._terms.reactor, self._owner, self._arguments, self._terms.begin)
+        child = Child(
+            self._terms.reactor,
+            self._owner,
+            self._arguments,
+            self._terms.begin,
+            is_single=self._each == 1,
+        )
         self.children.add(child)
         self.active.append(child)
         child.gone.addCallback(lambda _: self.children.discard(child))
