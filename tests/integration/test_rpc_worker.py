@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 import tempfile
 import time
 import uuid
@@ -22,6 +23,7 @@ from tests.integration.bridge_cases import EmbeddedNode, blameless
 from tests.integration.cases import BrokerCase
 from tests.integration.rabbitmq import Node, in_thread
 from tests.integration.rpc_cases import WorkerProcess
+from twbridge.amqp import Queue
 from twbridge.errors import CallLost, CallTimeout, TwbridgeError
 from twbridge.rpc import Caller
 
@@ -29,6 +31,13 @@ TASKS = Path(__file__).with_name("rpc_worker_tasks.py")
 WHO = Path(__file__).with_name("rpc_who_tasks.py")
 NAMES = re.findall(r'^@task\(PREFIX \+ "([^"]+)"', TASKS.read_text(), re.MULTILINE)
 NAMES.append("who")
+SCRIPT = """
+from twbridge.rpc import context, run, task
+@task("{name}")
+def who(): return {{"module": __name__, "settings": context.settings}}
+if __name__ == "__main__":
+    run(forks=2, concurrency=1, db=[1, 2])
+"""
 #: Seconds in which a worker that was killed is replaced.
 REPLACED = 1.0
 
@@ -95,18 +104,6 @@ class WorkerRowsTests(WorkersCase):
         expected = ["classic False", "classic True", "plain False", "quorum False", "quorum True"]
         self.assertEqual(sorted(self.notes()), expected)
 
-    async def test_a_hanging_task_ends_at_its_deadline_and_the_next_one_runs(self) -> None:
-        await self.worker("--concurrency", "1")
-        caller = await self.caller()
-        begin = time.monotonic()
-        hanging = [caller.call(self.prefix + name, timeout=1.0) for name in ("loop", "c", "async")]
-        for call in hanging:
-            await self.failure(call, CallTimeout)
-        self.assertLess(time.monotonic() - begin, 2.0)
-        # The next ones begin: a task that hangs again does so until its own deadline.
-        await self.failure(caller.call(self.prefix + "loop", timeout=0.5), CallTimeout)
-        self.assertEqual(await caller.call(self.prefix + "quick", 1), 1)
-
     async def test_sigterm_drains_and_what_waits_is_for_another(self) -> None:
         worker, caller = await self.worker(tasks=WHO), await self.caller()
         running = caller.call(self.prefix + "who", ["first", 1.0])
@@ -124,12 +121,6 @@ class WorkerRowsTests(WorkersCase):
         other = await self.worker(tasks=WHO)
         self.assertEqual({await call for call in waiting}, set(serving(other)))
         self.assertEqual(self.notes()[1:], ["who 255", "who 100", "who 0"])
-        # Balance: two workers with one slot each.
-        third = await self.worker(tasks=WHO)
-        calls = [caller.call(self.prefix + "who", [str(n), 0.02]) for n in range(30)]
-        counts = Counter([await call for call in calls])
-        self.assertEqual(set(counts), {*serving(other), *serving(third)})
-        self.assertGreaterEqual(min(counts.values()), 10)
 
 
 class EmbeddedWorkerRowsTests(WorkerRowsTests):
@@ -156,8 +147,20 @@ class EmbeddedWorkerRowsTests(WorkerRowsTests):
             cls.bridge.close()
 
 
-class ForksTests(WorkersCase):
-    """``--forks 4``."""
+class ProcessesTests(WorkersCase):
+    """What is no matter of the broker."""
+
+    async def test_a_hanging_task_ends_at_its_deadline_and_the_next_one_runs(self) -> None:
+        await self.worker("--concurrency", "1")
+        caller = await self.caller()
+        begin = time.monotonic()
+        hanging = [caller.call(self.prefix + name, timeout=1.0) for name in ("loop", "c", "async")]
+        for call in hanging:
+            await self.failure(call, CallTimeout)
+        self.assertLess(time.monotonic() - begin, 2.0)
+        # The next ones begin: a task that hangs again does so until its own deadline.
+        await self.failure(caller.call(self.prefix + "loop", timeout=0.5), CallTimeout)
+        self.assertEqual(await caller.call(self.prefix + "quick", 1), 1)
 
     async def test_forks_are_replaced_and_drained_together(self) -> None:
         worker, caller = await self.worker("--forks", "4", tasks=WHO), await self.caller()
@@ -173,6 +176,37 @@ class ForksTests(WorkersCase):
         self.assertEqual(len({await call for call in calls}), 4)
         self.assertEqual(await in_thread(worker.wait), 0)
         self.assertNotIn("Traceback", worker.said)
+
+    async def test_a_script_serves_its_own_tasks_and_no_worker_outlives_its_supervisor(
+        self,
+    ) -> None:
+        script = self.folder / "script.py"
+        script.write_text(SCRIPT.format(name=self.prefix + "who"))
+        worker = WorkerProcess(self.folder, self.node.url(), program=(sys.executable, str(script)))
+        self.addCleanup(lambda: in_thread(worker.close))
+        await self.until(lambda: len(serving(worker)) == 2, 20.0, lambda: worker.said)
+        answer = await (await self.caller()).call(self.prefix + "who")
+        self.assertEqual(answer, {"module": "__mp_main__", "settings": {"db": [1, 2]}})
+        workers = children(worker.process.pid)
+        worker.process.kill()
+        await self.until(lambda: not any(is_alive(pid) for pid in workers))
+
+    async def test_what_can_not_begin_is_one_line_and_exit_code_1(self) -> None:
+        queue = Queue(f"twbridge.task.{self.prefix}who", True, False, False)
+        await (await self.ready()).declare(queue)
+        (self.folder / "empty.py").write_text("")
+        (self.folder / "other.py").write_text(SCRIPT.format(name=self.prefix + "who"))
+        for module, forks, sentence in (
+            ("empty.py", "2", "there is no @task in the module"),
+            ("other.py", "1", "406 PRECONDITION_FAILED"),
+            ("missing", "1", "No module named 'missing'"),
+        ):
+            worker = WorkerProcess(self.folder, self.node.url(), module, "--forks", forks)
+            self.addCleanup(in_thread, worker.close)
+            self.assertEqual(await in_thread(worker.wait), 1, worker.said)
+            said = [line for line in worker.said.splitlines() if "#info]" not in line]
+            self.assertEqual(len(said), 1, worker.said)
+            self.assertRegex(said[0], f"^twbridge: .*{sentence}")
 
 
 class BrokerRestartTests(WorkersCase):
@@ -226,6 +260,14 @@ class BrokerRestartTests(WorkersCase):
 def serving(worker: WorkerProcess) -> list[str]:
     """The ids of the workers that have said that they serve."""
     return re.findall(r"^twbridge worker (\S+): serves", worker.said, re.MULTILINE)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process, and it is no zombie that nobody waits for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def children(pid: int) -> set[int]:

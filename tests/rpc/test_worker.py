@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.logger import capturedLogs, formatEvent
 
 from tests.rpc.worker_case import DONE, WorkerCase
 from twbridge.amqp import Exchange, Link, Queue, parse
@@ -412,6 +413,38 @@ class StartingTests(WorkerCase):
         away = False
         self.network.advance(10)
         self.assertEqual(self.successResultOf(started), executors.tasks)
+
+    def test_it_warns_of_what_the_broker_may_give_to_another(self) -> None:
+        long = TaskOptions("long", guarantee="at-least-once", timeout=1501.0)
+        plain = TaskOptions("plain", timeout=5000.0)
+        with capturedLogs() as events:
+            self.served(long, plain, QUORUM)
+        said = [formatEvent(each) for each in events if "consumer_timeout" in formatEvent(each)]
+        self.assertEqual(len(said), 1)
+        self.assertTrue(said[0].startswith("long may run for 1501 s"), said)
+
+    def test_answers_that_a_lost_broker_takes_along_are_one_line(self) -> None:
+        away = False
+
+        def connect(*where: object) -> Any:
+            return Refusing() if away else self.network.endpoint(*where)
+
+        link = Link(self.clock, parse("amqp://guest:guest@x"), connect=connect)
+        _, executors = self.served(concurrency=5, link=link)
+        for number in range(5):
+            properties = {"correlation_id": str(number), "reply_to": "somebody"}
+            self.result(self.link().publish("", task_queue("add"), b"null", properties))
+        self.network.pump()
+        with capturedLogs() as events:
+            away = True
+            self.network.broker.close_connections("restart")
+            self.network.advance(1)
+            for run in executors.runs:
+                run.end()
+            self.network.advance(15)
+        said = [formatEvent(each) for each in events if "answers" in formatEvent(each)]
+        self.assertEqual(len(said), 1, said)
+        self.assertTrue(said[0].startswith("5 answers to calls were lost"), said)
 
     def test_it_can_be_stopped_before_it_has_begun(self) -> None:
         worker, executors = self.served(serves=False)

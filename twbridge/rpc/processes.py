@@ -59,8 +59,13 @@ class Process:
 
     def fail(self, line: str = "") -> None:
         """End with exit code 1."""
-        if not self.failed.called and not self.stopping:
-            self.failed.errback(End(line))
+        if not self.stopping:
+            self.fail_with(Failure(End(line)))
+
+    def fail_with(self, failure: Failure) -> None:
+        """End with what went wrong; the first one counts."""
+        if not self.failed.called:
+            self.failed.errback(failure)
 
 
 def react(process: Process) -> NoReturn:
@@ -69,8 +74,9 @@ def react(process: Process) -> NoReturn:
     async def main(reactor: Any) -> None:
         reactor.callWhenRunning(_heed_signals, reactor, process)
         reactor.addSystemEventTrigger("before", "shutdown", process.stop)
+        begun = Deferred.fromCoroutine(process.begin(reactor))
+        begun.addErrback(process.fail_with)
         try:
-            await process.begin(reactor)
             await process.failed
         except CancelledError:
             await Deferred()  # a signal came first: the reactor is about to end
@@ -125,11 +131,15 @@ class Tether(FileDescriptor):
             return None
         except OSError:
             data = b""
-        self._says(data)
-        return None if data else Failure(ConnectionDone())
+        if data:
+            self._says(data)
+            return None
+        return Failure(ConnectionDone())
 
     def connectionLost(self, reason: Any) -> None:
+        # The reactor may see the end itself, without a read.
         self.reactor.removeReader(self)
+        self._says(b"")
 
 
 def leave(*lines: str) -> NoReturn:

@@ -130,6 +130,7 @@ class Running:
         self._idle: list[Deferred[None]] = []
 
     def __len__(self) -> int:
+        """How many calls run, or wait for the broker's word of their ends."""
         return len(self._calls)
 
     # -- from the broker --------------------------------------------------------------------
@@ -193,9 +194,8 @@ class Running:
             return
         reply_to, id = properties.get("reply_to"), properties.get("correlation_id")
         if reply_to and id:
-            request = Request(id, "", "", Body(b"", ""), reply_to)
             failed = Failed(id, self._worker, "bad_request", "BadRequest", str(error))
-            self._answers.send(request, failed)
+            self._answers.send(Request(id, "", "", Body(b"", ""), reply_to), failed)
 
     def cancel(self, control: Cancel) -> None:
         """Its caller does not want it any more. Nobody else's calls can be named."""
@@ -335,8 +335,7 @@ class Running:
             if repeats(call.task):
                 self._settle(call, Fate.REQUEUE)
                 continue
-            died = Died("its worker was stopped before it had ended")
-            verdict = self._verdict(call, died)
+            verdict = self._verdict(call, Died("its worker was stopped before it had ended"))
             assert verdict.reply is not None
             told.append(self._answers.send(call.request, verdict.reply))
             self._settle(call, Fate.ACK)
