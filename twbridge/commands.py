@@ -22,6 +22,7 @@ __all__ = [
     "Call",
     "Cancel",
     "Command",
+    "Commit",
     "Connect",
     "Connected",
     "Disconnect",
@@ -137,6 +138,18 @@ class Nack(Struct):
     name: str | None = None
 
 
+class Commit(Struct):
+    """Carry out ``commands`` in their order, but none of them if one is known to fail: all publishes
+    are checked before the first is begun.
+
+    Each is answered as if it came alone. Where the check fails, the first that it fails for is
+    refused, by its own id, and that is the only answer. ``id`` is that of the whole.
+    """
+
+    id: Id
+    commands: list[Publish | Ack | Nack]
+
+
 class Call(Struct):
     """Call the task that ``destination`` names; answered with a :class:`Result`, after any number
     of :class:`Progress`.
@@ -193,6 +206,7 @@ Command: TypeAlias = (
     | Publish
     | Ack
     | Nack
+    | Commit
     | Call
     | Cancel
     | Connect
