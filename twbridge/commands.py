@@ -139,8 +139,8 @@ class Nack(Struct):
 
 
 class Commit(Struct):
-    """Carry out ``commands`` in their order, but none of them if one is known to fail: all publishes
-    are checked before the first is begun.
+    """Carry out ``commands`` in their order, but none of them if one is known to fail: all
+    publishes are checked before the first is begun.
 
     Each is answered as if it came alone. Where the check fails, the first that it fails for is
     refused, by its own id, and that is the only answer. ``id`` is that of the whole.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -19,6 +20,18 @@ from twbridge.dialects.stomp.frames import (
 from twbridge.errors import BadFrame, ClientError, TooLarge
 
 SMALL = FrameLimits(head=60, headers=4, body=20)
+
+
+class Searched(bytes):
+    """Bytes that count how many of them are searched."""
+
+    searched = 0
+
+    def find(self, what: Any, *places: Any) -> int:
+        found = super().find(what, *places)
+        start, end = [*places, len(self)][:2]
+        self.searched += (end if found < 0 else found) - start
+        return found
 
 
 def parse(
@@ -233,6 +246,19 @@ class AnyBytesTests(SynchronousTestCase):
     def test_many_small_frames_in_a_large_piece_cost_no_more_than_their_size(self) -> None:
         frames = parse(b"A\n\n\0" * (1 << 16), limits=FrameLimits())
         self.assertEqual(len(frames), 1 << 16)
+
+    def test_however_lines_end_no_byte_is_searched_often(self) -> None:
+        lf, crlf = b"SEND\na:b\n\nhello\0", b"SEND\r\na:b\r\n\r\nhello\0\r\n"
+        mixed = b"SEND\r\na:b\n\r\nhello\0"
+        last = lf + b"SEND\n" * 200
+        for some in (lf * 400, crlf * 400, mixed * 400, crlf * 399 + lf, lf + crlf * 399):
+            for data in (some, some + last):
+                counted = Searched(data)
+                parser = FrameParser(FrameLimits())
+                parser.feed(counted)
+                while parser.next() is not None:
+                    pass
+                self.assertLessEqual(counted.searched, 4 * len(data))
 
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)

@@ -225,14 +225,16 @@ def _end_of_head(data: bytes | bytearray, start: int) -> tuple[int, int]:
 
     The second is negative where a NUL comes before; both are where neither has come.
     """
-    end, size = data.find(b"\n\n", start), 2
-    before = data.find(b"\n\r\n", start, len(data) if end < 0 else end + 1)
+    # A frame ends at a NUL: nothing is searched that belongs to a later one.
+    nul = data.find(0, start)
+    stop = len(data) if nul < 0 else nul
+    end, size = data.find(b"\n\n", start, stop), 2
+    before = data.find(b"\n\r\n", start, stop if end < 0 else end + 1)
     if before >= 0:
         end, size = before, 3
-    nul = data.find(0, start, len(data) if end < 0 else end)
-    if nul >= 0:
-        return nul, -1
-    return (end, end + size) if end >= 0 else (-1, -1)
+    if end >= 0:
+        return end, end + size
+    return nul, -1
 
 
 def _trimmed(name: str, value: str) -> tuple[str, str]:
