@@ -329,7 +329,8 @@ class SubscriptionTests(SynchronousTestCase):
         for destination, subscribed, unsubscribed, delete in (
             ("/topic/a", {"durable": "true"}, {"durable": "true"}, True),
             ("/topic/a", {"durable": "true"}, {"persistent": "true"}, True),
-            ("/topic/a", {"x_queue_name": "q"}, {"durable": "true"}, True),
+            ("/topic/a", {"x_queue_name": "q"}, {"durable": "true"}, False),
+            ("/topic/a", {"durable": "true", "x_queue_name": "q"}, {"durable": "true"}, False),
             ("/topic/a", {"durable": "true"}, {}, False),
             ("/topic/a", {}, {"durable": "true"}, False),
             ("/exchange/e/a", {"durable": "true"}, {"durable": "true"}, False),
@@ -359,14 +360,6 @@ class SubscriptionTests(SynchronousTestCase):
             told, _ = talk.obey(talk.say("UNSUBSCRIBE", **headers))
             self.assertEqual(told, error(title, text))
 
-    def test_one_that_is_ended_before_it_stands_may_fail(self) -> None:
-        talk = Talk()
-        talk.say("SUBSCRIBE", id="1", destination="/topic/a", receipt="r")
-        talk.say("UNSUBSCRIBE", id="1")
-        refused = commands.Refused(1, NotReady(), "subscribe")
-        self.assertEqual(talk.hear(refused), b"RECEIPT\nreceipt-id:r\n\n\0")
-        self.assertIsNone(talk.codec.closing(refused))
-
     def test_one_that_the_server_ends_is_an_error(self) -> None:
         talk = Talk("1.0")
         ended = commands.Unsubscribed(None, parse("/queue/a"), "The queue was deleted.", "T_w")
@@ -375,6 +368,75 @@ class SubscriptionTests(SynchronousTestCase):
         self.assertEqual(talk.codec.closing(ended), Close(1013, text))
         ended = commands.Unsubscribed(None, parse("/queue/a"), text, "Q_/queue/a")
         self.assertEqual(talk.hear(ended), error(title, text))
+
+
+class LossTests(SynchronousTestCase):
+    """The broker went away and came back: nothing is missed in silence."""
+
+    def subscribed(self, *some: dict[str, str]) -> Talk:
+        """A client with these subscriptions, which stand."""
+        talk = Talk()
+        for number, headers in enumerate(some):
+            found = talk.one("SUBSCRIBE", id=f"s{number}", **headers)
+            assert isinstance(found, commands.Subscribe)
+            talk.hear(commands.Subscribed(found.id, found.destination, found.name))
+        return talk
+
+    def lose(self, talk: Talk) -> bytes | None:
+        """What is told when the broker goes and comes."""
+        down, up = commands.LinkChanged(False), commands.LinkChanged(True)
+        self.assertIsNone(talk.hear(down))
+        self.assertIsNone(talk.codec.closing(down))
+        told = talk.hear(up)
+        self.assertEqual(talk.codec.closing(up) is None, told is None)
+        return told
+
+    def test_who_may_have_missed_messages_is_told_and_closed(self) -> None:
+        queue = {"destination": "/queue/a"}
+        for written in ("/topic/a.#", "/exchange/e/k"):
+            talk = self.subscribed(queue, {"destination": written})
+            told = self.lose(talk)
+            text = f"Messages may be missing from {written}: connect and subscribe again."
+            self.assertEqual(told, error("Messages missed", text, subscription="s1"))
+            event = commands.LinkChanged(True)
+            self.assertEqual(talk.codec.closing(event), Close(1013, text))
+            self.assertIs(talk.codec.state, State.CLOSING)
+            self.assertIsNone(talk.hear(event))
+
+    def test_queues_and_streams_go_on(self) -> None:
+        talk = self.subscribed(
+            {"destination": "/queue/a"},
+            {"destination": "/amq/queue/a"},
+            {"destination": "/stream/s"},
+            {"destination": "/topic/a", "ack": "client"},
+            {"destination": "/topic/a", "durable": "true"},
+            {"destination": "/topic/a", "x_queue_name": "q"},
+        )
+        self.assertIsNone(self.lose(talk))
+        self.assertIs(talk.codec.state, State.CONNECTED)
+
+    def test_what_did_not_stand_or_has_ended_misses_nothing(self) -> None:
+        talk = self.subscribed({"destination": "/topic/a"})
+        talk.say("SUBSCRIBE", id="later", destination="/topic/b")
+        talk.hear(commands.LinkChanged(False))
+        talk.say("UNSUBSCRIBE", id="s0")
+        talk.say("SUBSCRIBE", id="s0", destination="/topic/a")
+        self.assertIsNone(talk.hear(commands.LinkChanged(True)))
+        self.assertIs(talk.codec.state, State.CONNECTED)
+
+    def test_a_queue_that_had_to_be_made_again_is_told_of(self) -> None:
+        talk = self.subscribed({"destination": "/topic/a", "ack": "client"})
+        gap = commands.Gap(parse("/topic/a"), name="T_s0")
+        text = "Messages may be missing from /topic/a: connect and subscribe again."
+        self.assertEqual(talk.hear(gap), error("Messages missed", text, subscription="s0"))
+        self.assertEqual(talk.codec.closing(gap), Close(1013, text))
+
+    def test_who_leaves_is_not_told(self) -> None:
+        talk = self.subscribed({"destination": "/topic/a"})
+        talk.hear(commands.LinkChanged(False))
+        talk.say("DISCONNECT", receipt="bye")
+        self.assertIsNone(talk.hear(commands.LinkChanged(True)))
+        self.assertIsNone(talk.codec.closing(commands.LinkChanged(True)))
 
 
 class AcknowledgingTests(SynchronousTestCase):
@@ -531,6 +593,25 @@ class TransactionTests(SynchronousTestCase):
         talk.say("BEGIN", transaction="t")
         self.assertEqual(talk.say("COMMIT", transaction="t"), [])
 
+    def test_a_queue_for_answers_is_made_at_the_commit(self) -> None:
+        """Else aborted ones would be remembered for ever."""
+        talk = Talk()
+
+        def keep(number: int) -> None:
+            talk.say("BEGIN", transaction="t")
+            reply_to = f"/temp-queue/{number}"
+            talk.say("SEND", destination="/topic/a", transaction="t", reply_to=reply_to)
+
+        for number in range(100):
+            keep(number)
+            talk.say("ABORT", transaction="t")
+        keep(7)
+        found = talk.one("COMMIT", transaction="t")
+        assert isinstance(found, commands.Publish)
+        self.assertEqual(found.properties["reply_to"], "twbridge.reply.t1")
+        assert found.reply is not None
+        self.assertEqual(found.reply.name, "T_/temp-queue/7")
+
     def test_wrong_ones_are_refused(self) -> None:
         for command, headers, title, text in (
             ("BEGIN", {}, "Missing transaction", "BEGIN must include a transaction header."),
@@ -632,7 +713,8 @@ class EndTests(SynchronousTestCase):
         topic = parse("/topic/a")
         for event in (
             commands.LinkChanged(False),
-            commands.Gap(topic),
+            commands.LinkChanged(True),
+            commands.Gap(parse("/stream/s"), 3, 7, "T_s"),
             commands.Dropped(topic, 3),
             commands.Drain(2.0),
             commands.Published(None),

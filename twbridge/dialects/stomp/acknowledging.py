@@ -1,4 +1,4 @@
-"""Which message an ACK or NACK is about (pure)."""
+"""What is remembered of a subscription, and which message an ACK or NACK is about (pure)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,23 @@ __all__ = ["OpenSubscription", "acknowledged"]
 
 @dataclass(slots=True)
 class OpenSubscription:
-    """What an ACK has to know of a subscription."""
+    """A subscription, as a conversation has to know it."""
 
     command: Subscribe
     #: In the ids of its messages; None: they need no acknowledgement.
     token: str | None
     #: Whether an ACK is one of all messages before, too.
     cumulative: bool
+    #: The broker went away while it stood.
+    interrupted: bool = False
+
+    @property
+    def misses(self) -> bool:
+        """Whether what is published while the broker is away from the bridge does not come later:
+        it has no queue of its own.
+        """
+        command = self.command
+        return command.destination.live and command.queue is None and command.ack == "auto"
 
 
 def acknowledged(

@@ -13,11 +13,13 @@ from zope.interface import implementer
 
 from twbridge import __version__, commands
 from twbridge.commands import Command, Event, Id
+from twbridge.destinations import Destination
 from twbridge.dialects.interfaces import Close, Encoder, ICodec
-from twbridge.dialects.stomp.conversation import Conversation, State, Waiting
+from twbridge.dialects.stomp.conversation import Conversation, State
 from twbridge.dialects.stomp.frames import HEART_BEAT, VERSIONS, FrameParser, write_frame
 from twbridge.dialects.stomp.messages import subscription_id
 from twbridge.dialects.stomp.refusals import title_of
+from twbridge.dialects.stomp.transactions import Waiting
 from twbridge.errors import ClientError, NotFound
 
 if TYPE_CHECKING:
@@ -145,6 +147,28 @@ class StompCodec:
         title = "Server cancelled subscription"
         return self._error(title, event.reason, None, event.name)
 
+    def _link_changed(self, event: commands.LinkChanged) -> bytes | None:
+        """The client hears of a loss when it can subscribe again."""
+        conversation = self._conversation
+        if not event.up:
+            conversation.interrupt()
+            return None
+        missing = conversation.interrupted
+        return None if missing is None else self._missed(missing.destination, missing.name)
+
+    def _gap(self, event: commands.Gap) -> bytes | None:
+        """The messages of a stream are numbered: there a gap is seen."""
+        return self._missed(event.destination, event.name) if event.first is None else None
+
+    def _missed(self, destination: Destination, name: str | None) -> bytes | None:
+        """STOMP has no word for it but the end; clients come back and load what they show."""
+        if self._conversation.over:
+            return None
+        self._conversation.state = State.CLOSING
+        text = f"Messages may be missing from {destination}: connect and subscribe again."
+        self._end = Close(1013, text)
+        return self._error("Messages missed", text, None, name)
+
     def _disconnected(self, event: commands.Disconnected) -> bytes | None:
         self._end = Close(1000, "")
         return self._done(event)
@@ -152,8 +176,6 @@ class StompCodec:
     def _refused(self, event: commands.Refused) -> bytes | None:
         """Anything that is refused is the end."""
         waiting = self._forget(event.id)
-        if waiting.abandoned:
-            return self._receipts(waiting.receipt)
         if _is_late(event, waiting):
             return None
         error = event.error
@@ -222,6 +244,8 @@ _EVENTS: dict[type, Callable[[StompCodec, Any], bytes | None]] = {
     commands.Subscribed: StompCodec._done,
     commands.Acknowledged: StompCodec._done,
     commands.Pong: StompCodec._done,
+    commands.LinkChanged: StompCodec._link_changed,
+    commands.Gap: StompCodec._gap,
     commands.Unsubscribed: StompCodec._unsubscribed,
     commands.Disconnected: StompCodec._disconnected,
     commands.Refused: StompCodec._refused,

@@ -15,7 +15,6 @@ that (a commit, whose receipt comes when all of it is confirmed) has a number in
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import IntEnum, auto
 from itertools import count
 from typing import TYPE_CHECKING
@@ -30,19 +29,27 @@ from twbridge.dialects.stomp.headers import is_true
 from twbridge.dialects.stomp.refusals import Refusal, title_of
 from twbridge.dialects.stomp.requests import (
     TEMPORARY,
+    durable_queue_name,
     is_durable,
     name_of,
     read_send,
     read_subscribe,
     reply_subscription,
 )
-from twbridge.dialects.stomp.transactions import Committed, Kept, Transactions, transaction_of
+from twbridge.dialects.stomp.transactions import (
+    Committed,
+    Kept,
+    Transactions,
+    Waiting,
+    size_of,
+    transaction_of,
+)
 from twbridge.errors import BadFrame, ClientError, Conflict, NotFound, TooMany
 
 if TYPE_CHECKING:
     from twbridge.dialects.stomp import StompDialect
 
-__all__ = ["COMMANDS", "EARLY", "Conversation", "State", "Waiting"]
+__all__ = ["COMMANDS", "EARLY", "Conversation", "State"]
 
 #: Frames that may come before the answer to CONNECT.
 EARLY = 100
@@ -55,18 +62,6 @@ class State(IntEnum):
     CONNECTING = auto()
     CONNECTED = auto()
     CLOSING = auto()
-
-
-@dataclass(slots=True)
-class Waiting:
-    """A command whose answer is more than the receipt in its id."""
-
-    receipt: str | None
-    #: The subscription that it makes.
-    name: str | None = None
-    #: It was ended before it stood, so that it may fail.
-    abandoned: bool = False
-    committed: Committed | None = None
 
 
 class Conversation:
@@ -111,6 +106,17 @@ class Conversation:
         """The client is who it says."""
         if self.state is State.CONNECTING:
             self.state = State.CONNECTED
+
+    def interrupt(self) -> None:
+        """The broker has gone: what stands and has no queue misses messages from now on."""
+        for each in self._subscriptions.values():
+            each.interrupted = each.misses and each.command.id not in self.waiting
+
+    @property
+    def interrupted(self) -> commands.Subscribe | None:
+        """One that stood when the broker went away, and may have missed messages."""
+        found = (each.command for each in self._subscriptions.values() if each.interrupted)
+        return next(found, None)
 
     def receive(self, frame: Frame) -> Sequence[Command]:
         """What a frame asks for, or the one command that refuses it."""
@@ -158,12 +164,17 @@ class Conversation:
     def _send(self, frame: Frame, receipt: str | None) -> Sequence[Command]:
         publish = read_send(frame)
         publish.id = receipt
+        if "transaction" not in frame.headers:
+            self._add_reply(publish)
+        return self._now_or_kept(frame, publish)
+
+    def _add_reply(self, publish: commands.Publish) -> None:
+        """The queue for the answers; each is remembered, and the session bounds their number."""
         written = publish.properties.get("reply_to", "")
         if written.startswith(TEMPORARY):
             publish.reply = self._reply_queue(written)
             assert publish.reply.queue is not None
             publish.properties["reply_to"] = publish.reply.queue.name
-        return self._now_or_kept(frame, publish)
 
     def _reply_queue(self, written: str) -> commands.Subscribe:
         reply = self._replies.get(written)
@@ -178,7 +189,7 @@ class Conversation:
         transaction = frame.headers.get("transaction")
         if transaction is None:
             return (command,)
-        self._begun.keep(transaction, command, _size(frame))
+        self._begun.keep(transaction, command, size_of(frame))
         return ()
 
     def _subscribe(self, frame: Frame, receipt: str | None) -> Sequence[Command]:
@@ -206,11 +217,14 @@ class Conversation:
         if subscription is None:
             text = f"There is no subscription {shown(name[2:])} to end."
             raise Refusal("No subscription found", NotFound(text))
-        made = subscription.command.id
-        if isinstance(made, int) and made in self.waiting:
-            self.waiting[made].abandoned = True
         destination, queue = subscription.command.destination, subscription.command.queue
-        delete = durable and destination.kind == "topic" and queue is not None
+        # A name that a client chose may be that of a queue that was there before.
+        delete = (
+            durable
+            and destination.kind == "topic"
+            and queue is not None
+            and queue.name == durable_queue_name(destination.key, frame.headers["id"])
+        )
         return (commands.Unsubscribe(receipt, destination, name, delete),)
 
     def _ack(self, frame: Frame, receipt: str | None) -> Sequence[Command]:
@@ -234,18 +248,9 @@ class Conversation:
         command = subscription.command
         if command.ack == "auto":
             raise Conflict("The messages of this subscription can't be refused.")
-        return self._settle(
-            frame,
-            receipt,
-            commands.Nack(
-                None,
-                command.destination,
-                number,
-                requeue,
-                subscription.cumulative,
-                command.name,
-            ),
-        )
+        multiple = subscription.cumulative
+        nack = commands.Nack(None, command.destination, number, requeue, multiple, command.name)
+        return self._settle(frame, receipt, nack)
 
     def _late(self, frame: Frame, receipt: str | None) -> Sequence[Command]:
         """The message went back to its queue with its subscription; that is worth no ERROR, but
@@ -286,6 +291,8 @@ class Conversation:
         for command in kept:
             own = command.id
             assert not isinstance(own, int)
+            if isinstance(command, commands.Publish):
+                self._add_reply(command)
             command.id = self._wait(Waiting(own, committed=committed))
         return kept
 
@@ -303,10 +310,6 @@ class Conversation:
         number = next(self._numbers)
         self.waiting[number] = waiting
         return number
-
-
-def _size(frame: Frame) -> int:
-    return len(frame.body) + sum(len(name) + len(value) for name, value in frame.headers.items())
 
 
 _Step = Callable[[Conversation, Frame, str | None], Sequence[Command]]

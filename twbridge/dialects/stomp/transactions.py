@@ -11,7 +11,15 @@ from twbridge.dialects.stomp.frames import Frame
 from twbridge.dialects.stomp.refusals import Refusal
 from twbridge.errors import BadFrame, TooMany
 
-__all__ = ["Committed", "Kept", "TransactionLimits", "Transactions", "transaction_of"]
+__all__ = [
+    "Committed",
+    "Kept",
+    "TransactionLimits",
+    "Transactions",
+    "Waiting",
+    "size_of",
+    "transaction_of",
+]
 
 Kept: TypeAlias = Publish | Ack | Nack
 
@@ -36,6 +44,16 @@ class Committed:
     receipt: str | None
     #: How many commands have no answer yet.
     missing: int
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A command whose answer is more than the receipt in its id."""
+
+    receipt: str | None
+    #: The subscription that it makes.
+    name: str | None = None
+    committed: Committed | None = None
 
 
 @dataclass(slots=True)
@@ -120,3 +138,8 @@ def transaction_of(frame: Frame) -> str:
         error = BadFrame(f"{frame.command} must include a transaction header.")
         raise Refusal("Missing transaction", error)
     return name
+
+
+def size_of(frame: Frame) -> int:
+    """What it counts for in a transaction."""
+    return len(frame.body) + sum(len(name) + len(value) for name, value in frame.headers.items())
