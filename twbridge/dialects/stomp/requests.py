@@ -17,6 +17,7 @@ from typing import Any, get_args
 
 from twbridge import commands
 from twbridge.destinations import MAX_BYTES, Destination, Kind, parse, shown
+from twbridge.dialects.stomp.arguments import ARGUMENTS, arguments_of
 from twbridge.dialects.stomp.frames import Frame
 from twbridge.dialects.stomp.headers import boolean, properties_of, whole_number
 from twbridge.dialects.stomp.messages import BY_DESTINATION, BY_ID
@@ -56,18 +57,8 @@ _KINDS = tuple(
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ACKS = ("auto", "client", "client-individual")
 _BIG = 2**63 - 1
-_TEXT_ARGUMENTS = ("x-dead-letter-exchange", "x-dead-letter-routing-key", "x-queue-type")
-_NUMBER_ARGUMENTS = (
-    "x-expires",
-    "x-max-length",
-    "x-max-length-bytes",
-    "x-max-priority",
-    "x-message-ttl",
-)
 #: What a SEND may say of its queue. Nearly all say nothing: so they are told by one look.
-_OF_THE_QUEUE = frozenset(
-    {"durable", "auto-delete", "exclusive", *_TEXT_ARGUMENTS, *_NUMBER_ARGUMENTS}
-)
+_OF_THE_QUEUE = ARGUMENTS | {"durable", "auto-delete", "exclusive"}
 
 
 # -- destinations -----------------------------------------------------------------------------
@@ -146,18 +137,6 @@ def _term(text: bytes) -> bytes:
     return b"k" + len(text).to_bytes(2, "big") + text if text else b"j"
 
 
-def _arguments(headers: Mapping[str, str]) -> dict[str, Any]:
-    """The arguments of a queue.declare."""
-    found: dict[str, Any] = {}
-    for name in _TEXT_ARGUMENTS:
-        if name in headers:
-            found[name] = headers[name].strip()
-    for name in _NUMBER_ARGUMENTS:
-        if name in headers:
-            found[name] = whole_number(headers, name, _BIG)
-    return found
-
-
 def _temporary(name: str, arguments: Mapping[str, Any]) -> Queue:
     """What stands for a transient queue."""
     return Queue(
@@ -171,7 +150,7 @@ def _temporary(name: str, arguments: Mapping[str, Any]) -> Queue:
 
 def _queue(destination: Destination, headers: Mapping[str, str], subscribing: bool) -> Queue | None:
     """What to declare for a ``/queue`` destination; None where the client says nothing of it."""
-    arguments = _arguments(headers)
+    arguments = arguments_of(headers)
     durable = boolean(headers, "durable")
     auto_delete = boolean(headers, "auto-delete")
     exclusive = boolean(headers, "exclusive")
@@ -192,7 +171,7 @@ def _queue(destination: Destination, headers: Mapping[str, str], subscribing: bo
 
 def _subscription_queue(destination: Destination, headers: Mapping[str, str]) -> Queue | None:
     """What to declare for a live destination; None: nothing, it is a binding of the bridge's."""
-    arguments = _arguments(headers)
+    arguments = arguments_of(headers)
     # Checked even where they make no difference.
     auto_delete = boolean(headers, "auto-delete")
     boolean(headers, "exclusive")
