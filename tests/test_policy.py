@@ -99,6 +99,21 @@ class PolicyTests(SynchronousTestCase):
             self.allowed(Policy([], ["twbridge.chat"]), "publish", "/exchange/twbridge.chat", LOCAL)
         )
 
+    def test_direct_reply_to_addresses_are_nobodys(self) -> None:
+        policy = Policy([Allow(each, "/queue/*") for each in ("subscribe", "publish")])
+        for name in ("amq.rabbitmq.reply-to", "amq.rabbitmq.reply-to.a.b"):
+            for operation in ("subscribe", "publish"):
+                self.assertFalse(self.allowed(policy, operation, f"/queue/{name}"))
+                self.assertFalse(self.allowed(Policy([]), operation, f"/queue/{name}", LOCAL))
+                self.assertFalse(self.allowed(Policy([]), operation, f"/amq/queue/{name}", LOCAL))
+
+    def test_a_name_means_nothing_else_to_the_broker(self) -> None:
+        """It drops line breaks from the names of queues."""
+        policy = Policy([Allow("subscribe", "/queue/*")])
+        for name in ("twbridge%0A.task.add", "twbridge%0D.task.add", "a%0D%0Ab"):
+            self.assertFalse(self.allowed(policy, "subscribe", f"/queue/{name}"))
+            self.assertFalse(self.allowed(Policy([]), "subscribe", f"/queue/{name}", LOCAL))
+
     def test_a_bad_rule_is_one_line_that_names_its_key(self) -> None:
         good = Allow("publish", "/queue/a")
         error = self.assertRaises(SettingsError, Policy, [good, Allow("shout", "/queue/a")])
@@ -134,8 +149,17 @@ class QueueTests(SynchronousTestCase):
     def test_a_name_takes_the_right_to_read_it_and_none_takes_nothing(self) -> None:
         rules = [("subscribe", "/queue/mine.*")]
         self.assertTrue(self.allowed(rules, ""))
-        self.assertTrue(self.allowed(rules, "mine.1"))
-        self.assertFalse(self.allowed(rules, "yours"))
+        self.assertTrue(self.allowed(rules, "mine.1", "/queue/mine.1"))
+        self.assertFalse(self.allowed(rules, "yours", "/queue/yours"))
+
+    def test_a_name_that_is_bound_takes_the_right_to_publish_to_it_too(self) -> None:
+        read = ("subscribe", "/queue/mine.*")
+        write = ("publish", "/queue/mine.1")
+        for to in ("/topic/a", "/exchange/e/a"):
+            self.assertFalse(self.allowed([read], "mine.1", to))
+            self.assertFalse(self.allowed([write], "mine.1", to))
+            self.assertTrue(self.allowed([read, write], "mine.1", to))
+            self.assertFalse(self.allowed([read, write], "mine.2", to))
 
     def test_those_of_durable_subscriptions_come_with_the_topic_and_with_no_exchange(self) -> None:
         self.assertTrue(self.allowed([("publish", "/topic/x")], "stomp-subscription-x"))
@@ -155,6 +179,12 @@ class QueueTests(SynchronousTestCase):
             self.assertIs(self.allowed(rules, "", exchange="", routing_key=key), allowed)
         self.assertFalse(self.allowed(rules, "", exchange="other", routing_key="a.b"))
         self.assertTrue(self.allowed(rules, "", routing_key="no exchange"))
+
+    def test_no_dead_letter_is_a_direct_reply(self) -> None:
+        rules = [("publish", "/queue/*")]
+        self.assertFalse(
+            self.allowed(rules, "", exchange="", routing_key="amq.rabbitmq.reply-to.a.b")
+        )
 
     def test_no_client_chooses_the_queue_of_dead_letters_by_their_keys(self) -> None:
         queue = Queue("", arguments={"x-dead-letter-exchange": ""})

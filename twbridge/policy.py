@@ -32,6 +32,9 @@ Operation = Literal["subscribe", "publish", "call"]
 RESERVED = "twbridge."
 #: Of queues for answers to one session.
 REPLY = "twbridge.reply."
+#: RabbitMQ's direct reply-to. What follows is decoded by the broker, which closes the connection
+#: over what it can't decode.
+DIRECT_REPLY = "amq.rabbitmq.reply-to"
 #: Of queues of durable subscriptions in STOMP, as RabbitMQ's adapter names them.
 DURABLE = "stomp-subscription-"
 
@@ -102,8 +105,14 @@ class Policy:
         """
         if operation == "publish" and _is_reply(destination):
             return  # whoever was given such a name was asked for an answer
-        if destination.name.startswith(RESERVED) and destination.name not in self._reserved_ok:
+        name = destination.name
+        if name.startswith(RESERVED) and name not in self._reserved_ok:
             raise Forbidden(f"Names that begin with twbridge. are reserved: {destination}")
+        if name.startswith(DIRECT_REPLY):
+            raise Forbidden("Direct reply-to addresses are not for clients.")
+        if "\n" in name or "\r" in name:
+            # The broker drops them: it would be another name than that which is allowed.
+            raise Forbidden("A name can't hold a line break.")
         if not self._rules:
             if not peer.loopback:
                 raise Forbidden(
@@ -127,8 +136,9 @@ class Policy:
 
         One with a name can be read, so that takes the right to subscribe to it; but the names of
         durable subscriptions to topics come with the right to the topic (to those of exchanges
-        not: the exchange is no part of the name). Its dead letters are published somewhere, which
-        takes the right to publish there.
+        not: the exchange is no part of the name). A queue with a name of the client's choice that
+        a live destination is bound to gets what comes there, which takes the right to publish to
+        it. Its dead letters are published somewhere, which takes the right to publish there.
 
         Raises:
             Forbidden: it may not.
@@ -136,6 +146,8 @@ class Policy:
         durable = destination.kind == "topic" and queue.name.startswith(DURABLE)
         if queue.name and not durable:
             self.check("subscribe", Destination("queue", queue.name), peer)
+        if queue.name and destination.live and not queue.name.startswith(DURABLE):
+            self.check("publish", Destination("queue", queue.name), peer)
         self.check_dead_letters(queue, peer)
 
     def check_dead_letters(self, queue: Queue, peer: Peer) -> None:

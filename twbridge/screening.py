@@ -13,15 +13,13 @@ from urllib.parse import unquote
 from twbridge.commands import Publish
 from twbridge.destinations import MAX_BYTES
 from twbridge.errors import BadDestination, BadFrame, Forbidden, TooLarge
-from twbridge.policy import REPLY, RESERVED
+from twbridge.policy import DIRECT_REPLY, REPLY, RESERVED
 from twbridge.wire import encode_properties
 
 __all__ = ["screen"]
 
 #: RabbitMQ's ?MAX_EXPIRY_TIMER in milliseconds; a longer one closes the channel.
 MAX_EXPIRATION = 2**32 - 1
-#: Direct reply-to: who can publish to it answers in another's name.
-DIRECT_REPLY = "amq.rabbitmq.reply-to"
 
 #: What all other properties have at most, encoded, and an entry of text beside its text.
 _OTHERS, _ENTRY = 14 * (MAX_BYTES + 1), 6
