@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fakes import FakeLink
@@ -31,7 +31,8 @@ class DeclarerTests(SynchronousTestCase):
         self.declarer = Declarer(self.link)
 
     def ensure(self, name: str = "jobs") -> Deferred[None]:
-        return self.declarer.ensure(queue(name))
+        declaration = self.declarer.ensure(queue(name))
+        return succeed(None) if declaration is None else declaration.wait()
 
     @property
     def declared(self) -> list[tuple[str, bool]]:
@@ -104,10 +105,20 @@ class DeclarerTests(SynchronousTestCase):
         self.assertEqual(len(self.declared), 1)
 
     def test_one_that_is_forgotten_is_declared_again(self) -> None:
-        self.declarer.forget(queue("never seen"))
+        self.declarer.forget(queue("never seen"), None)
+        first = self.declarer.ensure(queue())
+        self.declarer.forget(queue(), first)
         self.ensure()
-        self.declarer.forget(queue())
-        self.ensure()
+        self.assertEqual(len(self.declared), 2)
+
+    def test_only_what_was_used_is_forgotten(self) -> None:
+        first = self.declarer.ensure(queue())
+        self.declarer.forget(queue(), first)
+        self.link.held = True
+        running = self.declarer.ensure(queue())
+        for late in (first, None):
+            self.declarer.forget(queue(), late)
+        self.assertIs(self.declarer.ensure(queue()), running)
         self.assertEqual(len(self.declared), 2)
 
     def test_it_lets_the_link_go(self) -> None:
@@ -151,6 +162,18 @@ class DeclaringTests(SessionCase):
         self.assertEqual(len(self.link.published), 3)
         self.link.published[2].answer.callback(None)
         self.successResultOf(sent)
+
+    def test_all_that_were_unroutable_wait_for_one_declaration(self) -> None:
+        self.send()
+        for _ in range(3):
+            self.send()
+        self.link.declared.clear()
+        self.link.held = True
+        for number in range(1, 4):
+            self.link.published[number].answer.errback(UNROUTABLE)
+        self.assertEqual((len(self.link.declared), len(self.link.published)), (1, 4))
+        self.link.release()
+        self.assertEqual((len(self.link.declared), len(self.link.published)), (1, 7))
 
     def test_unroutable_twice_is_told(self) -> None:
         sent = self.send()

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from twbridge.commands import Publish
@@ -24,7 +24,7 @@ from twbridge.resends import message_id
 from twbridge.screening import screen
 from twbridge.shared import Shared
 
-__all__ = ["Declarer", "publish"]
+__all__ = ["Declarer", "check", "publish"]
 
 #: Names of queues that are known to be there. Clients choose them.
 KNOWN = 10_000
@@ -49,24 +49,17 @@ class Declarer:
         """Let the link go."""
         self._stop()
 
-    def knows(self, queue: Queue) -> bool:
-        """Whether the queue is there; what is published to it then need not wait."""
-        known = self._queues.get(queue.name)
-        if known is None or not known.succeeded:
-            return False
-        self._queues.move_to_end(queue.name)
-        return True
+    def ensure(self, queue: Queue) -> Shared | None:
+        """See to it that the queue is there: its declaration, which fails with ChannelClosed.
 
-    def ensure(self, queue: Queue) -> Deferred[None]:
-        """Fires when the queue is there, or at once while the link is down: the publish waits, and
-        finds out. Fails with ChannelClosed.
+        None while the link is down: the publish waits, and finds out.
         """
         known = self._queues.get(queue.name)
         if known is not None:
             self._queues.move_to_end(queue.name)
-            return known.wait()
+            return known
         if self._link.state not in UP:
-            return succeed(None)
+            return None
         attempts = iter((replace(queue, passive=True), queue))
         declared = self._attempt(attempts).addErrback(self._refused, queue.name)
         known = Shared(declared)
@@ -74,11 +67,12 @@ class Declarer:
             self._queues[queue.name] = known
         if len(self._queues) > KNOWN:
             self._queues.popitem(last=False)
-        return known.wait()
+        return known
 
-    def forget(self, queue: Queue) -> None:
-        """It is not there any more."""
-        self._queues.pop(queue.name, None)
+    def forget(self, queue: Queue, declaration: Shared | None) -> None:
+        """What that declaration made is not there any more. A later one stays."""
+        if declaration is not None and self._queues.get(queue.name) is declaration:
+            del self._queues[queue.name]
 
     def _attempt(self, attempts: Iterator[Queue]) -> Deferred[None]:
         declared = self._link.declare(next(attempts), remember=False)
@@ -101,6 +95,19 @@ class Declarer:
             self._queues.clear()
 
 
+def check(command: Publish, peer: Peer, services: Services) -> bool:
+    """Return whether to publish it mandatory (``screening.py``); nothing is sent.
+
+    Raises:
+        ClientError, EncodeError: it is not to be published.
+    """
+    mandatory = screen(command, services.limits.message, services.limits.headers)
+    services.policy.check("publish", command.destination, peer)
+    if command.declare is not None:
+        services.policy.check_dead_letters(command.declare, peer)
+    return mandatory
+
+
 def publish(command: Publish, peer: Peer, services: Services, resends: bool) -> Deferred[None]:
     """Publish; fires when the broker has taken responsibility.
 
@@ -117,10 +124,7 @@ def publish(command: Publish, peer: Peer, services: Services, resends: bool) -> 
     identity = command.id if resends else None
     if client is not None and identity is not None:
         command.properties.setdefault("message_id", message_id(client, identity))
-    mandatory = screen(command, services.limits.message, services.limits.headers)
-    services.policy.check("publish", destination, peer)
-    if command.declare is not None:
-        services.policy.check_dead_letters(command.declare, peer)
+    mandatory = check(command, peer, services)
     if client is None or identity is None:
         return _send(command, services, mandatory)
     content = (destination.exchange, destination.routing_key, command.body)
@@ -133,22 +137,30 @@ def _send(command: Publish, services: Services, mandatory: bool) -> Deferred[Non
     queue = command.declare
     if queue is None:
         return _publish(None, command, services, mandatory)
-    if services.declarer.knows(queue):
-        sent = _publish(None, command, services, mandatory)
-    else:
-        sent = services.declarer.ensure(queue)
-        sent.addCallback(_publish, command, services, mandatory)
-    return sent.addErrback(_send_again, command, services, mandatory)
+    declaration = services.declarer.ensure(queue)
+    sent = _declared(declaration, command, services, mandatory)
+    return sent.addErrback(_send_again, queue, declaration, command, services, mandatory)
 
 
 def _send_again(
-    failure: Failure, command: Publish, services: Services, mandatory: bool
+    failure: Failure,
+    queue: Queue,
+    declaration: Shared | None,
+    command: Publish,
+    services: Services,
+    mandatory: bool,
 ) -> Deferred[None]:
     failure.trap(Unroutable)
-    assert command.declare is not None
-    services.declarer.forget(command.declare)
-    declared = services.declarer.ensure(command.declare)
-    return declared.addCallback(_publish, command, services, mandatory)
+    services.declarer.forget(queue, declaration)
+    return _declared(services.declarer.ensure(queue), command, services, mandatory)
+
+
+def _declared(
+    declaration: Shared | None, command: Publish, services: Services, mandatory: bool
+) -> Deferred[None]:
+    if declaration is None or declaration.succeeded:
+        return _publish(None, command, services, mandatory)
+    return declaration.wait().addCallback(_publish, command, services, mandatory)
 
 
 def _publish(
