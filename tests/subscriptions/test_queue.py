@@ -55,7 +55,9 @@ class DeclareTests(QueueCase):
         for errors, code in (
             ([REFUSED], "forbidden"),
             ([MISSING, REFUSED], "forbidden"),
-            ([MISSING, OTHERWISE, MISSING], "not_found"),
+            ([MISSING, MISSING, MISSING], "not_found"),
+            # What was wrong with it, not that there still is none.
+            ([MISSING, OTHERWISE, MISSING], "conflict"),
             ([NotReady("away")], "not_ready"),
             ([EncodeError("too long")], "bad_frame"),
         ):

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -34,7 +34,7 @@ from twbridge.errors import (
     TwbridgeError,
 )
 from twbridge.link.topology import Queue
-from twbridge.ports import Consumer, ConsumingLink
+from twbridge.ports import UP, Consumer, ConsumingLink
 from twbridge.subscriptions.dropping import Valve
 from twbridge.subscriptions.ports import Outlet
 from twbridge.subscriptions.reads import Reads
@@ -86,6 +86,11 @@ def private(name: str) -> Iterator[Queue]:
         auto_delete=False,
         arguments={"x-expires": PRIVATE_EXPIRES},
     )
+
+
+def _says_why(failure: Failure | None) -> bool:
+    error = None if failure is None else failure.value
+    return isinstance(error, ChannelClosed) and error.reply_code != 404
 
 
 class QueueSubscription:
@@ -140,7 +145,11 @@ class QueueSubscription:
         self._patient = patient
         self._answer: Deferred[None] = Deferred()
         self._consumer: Consumer | None = None
+        # Set while the broker is asked for one.
+        self._trying: Deferred[Consumer] | None = None
         self._over = False
+        # Fires when the broker has let the queue go.
+        self._gone: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
         # What came in this read, or waits for the socket.
         self._frames: list[bytes] = []
@@ -163,34 +172,41 @@ class QueueSubscription:
         return self._answer
 
     def _try(self, attempts: Iterator[Queue], error: Failure | None = None) -> None:
+        """Consume the next of them; ``error`` is what is told where there is none left."""
         queue = next(attempts, None)
         if queue is None:
             assert error is not None
             self._refused(error)
             return
-        consuming = self._link.consume(
+        consuming = self._trying = self._link.consume(
             queue, self._deliver, prefetch=self._prefetch, on_end=self._ended_by_broker
         )
-        consuming.addCallbacks(self._bind, partial(self._not_consuming, attempts))
+        consuming.addCallbacks(self._bind, partial(self._not_consuming, attempts, error))
         consuming.addCallbacks(self._started, self._refused)
         consuming.addErrback(self._broke)
 
-    def _not_consuming(self, attempts: Iterator[Queue], failure: Failure) -> None:
+    def _not_consuming(
+        self, attempts: Iterator[Queue], before: Failure | None, failure: Failure
+    ) -> None:
+        self._trying = None
         if self._over:
+            self._let_go()
             return
         # Missing, or there with other properties: what comes next may fit.
         error = failure.value
         if isinstance(error, ChannelClosed) and error.passes:
             self._refused(Failure(NotReady(str(error))))
         elif isinstance(error, ChannelClosed) and error.reply_code in (404, 406):
-            self._try(attempts, failure)
+            # That it is missing says less than why it could not be made.
+            self._try(attempts, before if _says_why(before) else failure)
         else:
             self._refused(failure)
 
     def _bind(self, consumer: Consumer) -> Deferred[None] | None:
         self._consumer = consumer
+        self._trying = None
         if self._over:
-            self._cancel()
+            self._cancel().addCallback(self._let_go)
             return None
         return None if self._binding is None else consumer.bind(*self._binding)
 
@@ -227,24 +243,35 @@ class QueueSubscription:
 
     # -- the end
 
-    def end(self, delete: bool = False) -> None:
+    def end(self, delete: bool = False) -> Deferred[None] | None:
         """See ``ports.Subscription``."""
         if self._over:
-            return
+            return None
         self._over = True
         self._private = self._private or delete
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
-        self._cancel()
+        gone = self._cancel()
+        if self._trying is not None:
+            if self._link.state in UP:
+                gone = self._gone = Deferred()
+            else:
+                self._trying.cancel()
         self._forget()
         if not self._answer.called:
             self._answer.errback(Conflict("It was unsubscribed before the broker had answered."))
+        return gone
 
-    def _cancel(self) -> None:
-        """Give back what is unacknowledged, and end the consumer."""
+    def _let_go(self, _result: None = None) -> None:
+        gone, self._gone = self._gone, None
+        if gone is not None:
+            gone.callback(None)
+
+    def _cancel(self) -> Deferred[None]:
+        """Give back what is unacknowledged, and end the consumer; never fails."""
         consumer, self._consumer = self._consumer, None
         if consumer is None:
-            return
+            return succeed(None)
         # The highest that is open: RabbitMQ refuses a tag that was settled, also with multiple.
         newest = self._last_tag if self._frames else 0
         if self._held:
@@ -252,7 +279,7 @@ class QueueSubscription:
         if newest > consumer.voided and not self._is_stream:
             consumer.nack(newest, requeue=True, multiple=True)
         cancelled = consumer.cancel(delete=self._private)
-        cancelled.addErrback(lambda failure: failure.trap(TwbridgeError) and None)
+        return cancelled.addErrback(lambda failure: failure.trap(TwbridgeError) and None)
 
     def _ended_by_broker(self, error: TwbridgeError) -> None:
         self._consumer = None
