@@ -252,6 +252,15 @@ DURABLE = (
         ],
     ),
     Scenario(
+        "a durable exchange ended",
+        [
+            subscribe("/exchange/amq.direct/<x>", *_DURABLE),
+            unsubscribe("id:1", "durable:true"),
+            send("/exchange/amq.direct/<x>", "1"),
+            subscribe("/exchange/amq.direct/<x>", *_DURABLE, hears=2),
+        ],
+    ),
+    Scenario(
         "a durable topic that goes with its reader",
         [
             subscribe("/topic/<x>", "durable:true", name="<x>"),
