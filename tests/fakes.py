@@ -124,7 +124,9 @@ class FakeConsumer:
         self.cancelled = True
         self.deleted = delete
         answer: Deferred[None] = Deferred()
-        answer.callback(None)
+        self._link.cancels.append(answer)
+        if not self._link.held:
+            answer.callback(None)
         return answer
 
 
@@ -149,6 +151,8 @@ class FakeLink:
         self.consumers: list[FakeConsumer] = []
         self.declared: list[Exchange | Queue] = []
         self.consuming: list[Deferred[FakeConsumer]] = []
+        #: Answers to the ends of consumers.
+        self.cancels: list[Deferred[None]] = []
         #: Of what was declared: whether to do it again after a reconnect, and the answer.
         self.remembered: list[bool] = []
         self.declaring: list[Deferred[None]] = []
@@ -185,6 +189,13 @@ class FakeLink:
             for answer in consumer.answers:
                 if not answer.called:
                     answer.callback(None)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Answer the ends of consumers."""
+        for cancel in list(self.cancels):
+            if not cancel.called:
+                cancel.callback(None)
 
     def read(self) -> None:
         """End a read from the broker."""

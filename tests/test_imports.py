@@ -79,6 +79,7 @@ SANS_IO = (
     "starts",
     "subscriptions",
     "topics",
+    "turns",
     "web.readiness",
     "wire",
 )

@@ -142,13 +142,13 @@ class QueueTests(KindsCase):
         for destination in ("/queue/jobs", "/topic/a"):
             self.subscribe(destination, overflow="drop-oldest")
             self.say(self.session, "unsubscribe", id="u", destination=destination)
-            first, second = self.told()
-            self.assertEqual((first["id"], first["code"]), ("s", "conflict"))
-            self.assertEqual((second["id"], second["op"]), ("u", "unsubscribed"))
+            refused, *told = self.told()
+            self.assertEqual((refused["id"], refused["code"]), ("s", "conflict"))
             self.subscribe(destination)
-            self.assertEqual(self.told(), [])
-        self.link.release()
-        self.assertEqual([each["op"] for each in self.told()], ["subscribed", "subscribed"])
+            self.link.release()
+            told += self.told()
+            self.assertEqual([each["op"] for each in told], ["unsubscribed", "subscribed"])
+            self.link.held = True
 
     def test_it_counts_among_the_subscriptions_and_is_a_conflict_twice(self) -> None:
         for destination in ("/queue/a", "/stream/b", "/topic/c"):

@@ -95,9 +95,11 @@ class OrderTests(SessionCase):
         self.ask(self.session, Subscribe(1, JOBS), publish("q"))
         self.assertEqual((self.published, self.transport.reading), (2, True))
 
-    def test_nor_one_that_is_taken_back(self) -> None:
+    def test_its_end_waits_for_it_too(self) -> None:
         told = self.ask(self.session, Subscribe(1, TOPIC), Unsubscribe(2, TOPIC), publish("p"))
-        self.assertEqual(told[1:], [Unsubscribed(2, TOPIC)])
+        self.assertEqual((told, self.published, self.transport.reading), ([], 0, False))
+        self.link.release()
+        self.assertEqual(self.codec.told(), [Subscribed(1, TOPIC), Unsubscribed(2, TOPIC)])
         self.assertEqual((self.published, self.transport.reading), (1, True))
 
     def test_it_may_wait_again_for_what_comes_behind_it(self) -> None:

@@ -2,15 +2,15 @@
 
 Commands of one client are carried out in their order, each begun when the one before was begun.
 But all wait for a login; and where the dialect keeps order, a publish waits for what was subscribed
-before, so that its message comes to it, and all that follows waits behind. Meanwhile the client is
-not read. What can't be done is refused, with the name of what was asked.
+before, so that its message comes to it, and an unsubscribe too, so that what it ends has been. What
+declares a queue waits for what has ended before and that the broker has not let go yet. All that
+follows waits behind (``turns.py``). What can't be done is refused, with the name of what was asked.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
-from enum import IntEnum, auto
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, execute
@@ -31,30 +31,19 @@ from twbridge.errors import (
 )
 from twbridge.policy import Peer
 from twbridge.ports import Services, Transport
-from twbridge.publishes import publish
+from twbridge.publishes import check, publish
 from twbridge.subscriptions.held import Held, Holder
+from twbridge.turns import BY_ANSWERS, BY_LINK, State, Turns
 
 __all__ = ["CARRIED_OUT", "Orders", "State"]
 
 _log = Logger()
 
 
-class State(IntEnum):
-    """Where a session is."""
-
-    CONNECTING = auto()
-    OPEN = auto()
-    CLOSING = auto()
-    GONE = auto()
-
-
-#: Why the socket is not read: bits of ``Orders._paused``.
-_BY_LINK, _BY_ANSWERS, _BY_TURN = 1, 2, 4
-
 _NONSENSE = (BadFrame, BadDestination, UnknownOperation)
 
 
-class Orders(Holder, ABC):
+class Orders(Turns, Holder, ABC):
     """The half of a session that obeys its client.
 
     Args:
@@ -68,37 +57,30 @@ class Orders(Holder, ABC):
         "_calls",
         "_codec",
         "_held",
-        "_later",
         "_leaving",
         "_login",
         "_nonsense",
         "_opening",
-        "_paused",
         "_pending",
         "_services",
-        "_state",
-        "_transport",
         "peer",
     )
 
     def __init__(self, services: Services, peer: Peer, codec: ICodec, transport: Transport) -> None:
+        super().__init__(transport)
         self.peer = peer
         self._services = services
         self._codec = codec
-        self._transport = transport
-        self._state = State.CONNECTING
         self._held = Held(services)
-        # Commands that wait for the login, or for subscriptions that don't stand yet.
-        self._later: list[Command] | None = None
         self._login: Deferred[Any] | None = None
+        # Subscriptions that don't stand yet.
         self._opening = 0
-        # Publishes without an answer; and who leaves when there are none.
+        # Publishes without an answer; and who leaves when nothing is under way.
         self._pending = 0
         self._leaving: commands.Disconnect | None = None
         # None: most sessions never call anything.
         self._calls: Calls | None = None
         self._nonsense = 0
-        self._paused = 0
 
     @abstractmethod
     def close(self, code: int, reason: str) -> None:
@@ -115,14 +97,6 @@ class Orders(Holder, ABC):
     @abstractmethod
     def logged_in(self, user: str | None, identity: Id) -> None:
         """The login is granted: ``_log_in`` comes next, if the client is still there."""
-
-    def _obey_all(self, some: Iterable[Command]) -> None:
-        for command in some:
-            if self._later is not None:
-                self._later.append(command)
-            # Any of them may have been the end.
-            elif self._state is State.OPEN:
-                self._obey(command)
 
     def _obey(self, command: Command) -> None:
         carry_out, operation = CARRIED_OUT[type(command)]
@@ -176,21 +150,16 @@ class Orders(Holder, ABC):
             self._transport.beat(*self._codec.beats, self._codec.beat)
         self._go_on()
 
-    def _wait(self, *some: Command) -> None:
-        self._later = [*some]
-        self._hold(_BY_TURN)
-
-    def _go_on(self) -> None:
-        later, self._later = self._later or (), None
-        self._obey_all(later)
-        if self._later is None:  # or there was something to wait for among them
-            self._let_go(_BY_TURN)
+    def _settled(self) -> None:
+        """Something is no longer under way: a subscription stands or was refused, or has ended."""
+        if self._waits and self._login is None:
+            self.released()
+        self._leave()
 
     def _stood(self) -> None:
-        """A subscription stands, or was refused."""
         self._opening -= 1
-        if not self._opening and self._later is not None and self._login is None:
-            self.released()
+        if not self._opening:
+            self._settled()
 
     def _disconnect(self, command: commands.Disconnect) -> None:
         self._leaving = command
@@ -198,11 +167,15 @@ class Orders(Holder, ABC):
 
     def _leave(self) -> None:
         leaving = self._leaving
-        if leaving is not None and not self._pending:
-            self._leaving = None
-            self.tell(commands.Disconnected(leaving.id))
+        if leaving is None or self._pending or self._opening or self._held.ending:
+            return
+        self._leaving = None
+        self.tell(commands.Disconnected(leaving.id))
 
     def _subscribe(self, command: commands.Subscribe) -> None:
+        if self._held.is_early(command):
+            self._wait(command)
+            return
         opened = self._held.open(command, self)
         self._opening += 1
         opened.addCallbacks(
@@ -221,8 +194,18 @@ class Orders(Holder, ABC):
         self._stood()
 
     def _unsubscribe(self, command: commands.Unsubscribe) -> None:
-        self._held.end(command, self)
-        self._say(commands.Unsubscribed(command.id, command.destination, name=command.name))
+        if self._opening and self._codec.ordered:
+            self._wait(command)
+            return
+        ended = self._held.end(command, self)
+        if ended is None:
+            self._unsubscribed(None, command)
+        else:
+            ended.addCallback(self._unsubscribed, command)
+            ended.addCallback(lambda _: self._settled())
+
+    def _unsubscribed(self, _result: None, command: commands.Unsubscribe) -> None:
+        self.tell(commands.Unsubscribed(command.id, command.destination, name=command.name))
 
     def _ack(self, command: commands.Ack) -> None:
         self._held.acknowledging(command).ack(command.delivery_tag, command.multiple)
@@ -252,9 +235,9 @@ class Orders(Holder, ABC):
             errbackArgs=(command.id, command.destination),
         )
         if self._pending >= services.limits.publishes:
-            self._hold(_BY_ANSWERS)
+            self._hold(BY_ANSWERS)
         if services.gate.shut:
-            self._hold(_BY_LINK)
+            self._hold(BY_LINK)
             services.gate.wait(self)
 
     def _reply_stands(self, result: Failure | None, command: commands.Publish) -> Any:
@@ -276,6 +259,20 @@ class Orders(Holder, ABC):
         self._answer_refused(failure, identity, "publish", destination)
         if self._leaving is not None:
             self._leave()
+
+    def _commit(self, command: commands.Commit) -> None:
+        replies: set[Destination | str] = set()
+        for each in command.commands:
+            if not isinstance(each, commands.Publish):
+                continue
+            try:
+                check(each, self.peer, self._services)
+                if each.reply is not None:
+                    self._held.check_reply(each.reply, replies)
+            except TwbridgeError as error:
+                self._refuse(commands.Refused(each.id, error, "publish", each.destination))
+                return
+        self._obey_first(command.commands)
 
     def _call(self, command: commands.Call) -> None:
         if self._calls is None:
@@ -313,21 +310,11 @@ class Orders(Holder, ABC):
     def _answered(self) -> None:
         self._pending -= 1
         # Half way down, so that a busy publisher is not stopped and started for each message.
-        if self._paused & _BY_ANSWERS and self._pending <= self._services.limits.publishes // 2:
-            self._let_go(_BY_ANSWERS)
+        if self._paused & BY_ANSWERS and self._pending <= self._services.limits.publishes // 2:
+            self._let_go(BY_ANSWERS)
 
     def _relieve(self) -> None:
-        self._let_go(_BY_LINK)
-
-    def _hold(self, why: int) -> None:
-        if not self._paused:
-            self._transport.pause_reading()
-        self._paused |= why
-
-    def _let_go(self, why: int) -> None:
-        held, self._paused = self._paused, self._paused & ~why
-        if held and not self._paused and self._state is State.OPEN:
-            self._transport.resume_reading()
+        self._let_go(BY_LINK)
 
 
 #: How each command is carried out, and its name in a refusal.
@@ -335,6 +322,7 @@ CARRIED_OUT: dict[type, tuple[Callable[[Orders, Any], None], str]] = {
     commands.Subscribe: (Orders._subscribe, "subscribe"),
     commands.Unsubscribe: (Orders._unsubscribe, "unsubscribe"),
     commands.Publish: (Orders._publish, "publish"),
+    commands.Commit: (Orders._commit, "commit"),
     commands.Ack: (Orders._ack, "ack"),
     commands.Nack: (Orders._nack, "nack"),
     commands.Call: (Orders._call, "call"),

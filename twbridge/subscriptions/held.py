@@ -48,12 +48,31 @@ class Held:
         services: what all sessions share.
     """
 
-    __slots__ = ("_kept", "_replies", "_services")
+    __slots__ = ("_ending", "_kept", "_replies", "_services")
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._kept: dict[_Key, _Kept] = {}
+        # What the client has ended and the broker has not let go yet.
+        self._ending: set[_Key] | None = None
         self._replies: dict[_Key, Shared] | None = None
+
+    @property
+    def ending(self) -> bool:
+        """Whether the broker has yet to let go of something that the client has ended."""
+        return bool(self._ending)
+
+    def is_early(self, command: Subscribe) -> bool:
+        """Whether something that has not quite ended could hurt it.
+
+        A queue can go with its end, so that none is declared until then; and there is at most
+        one subscription with a name, or without one to a destination.
+        """
+        if not self._ending:
+            return False
+        destination = command.destination
+        lives_alone = command.queue is None and (destination.live or destination.kind == "stream")
+        return not lives_alone or _key(command) in self._ending
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -89,20 +108,33 @@ class Held:
         Raises:
             ClientError: it is not to be.
         """
-        key, services = _key(command), self._services
+        key = _key(command)
+        self.check_reply(command, set())
         known = None if self._replies is None else self._replies.get(key)
         if known is None:
-            self._must_be_new(key)
-            services.subscriptions.is_plain(command, services.limits.prefetch)
-            self._bound_number()
             known = Shared(self._start(key, command, session))
             if not known.failed:
                 self._replies = self._replies or {}
                 self._replies[key] = known
         return known.wait()
 
-    def end(self, command: Unsubscribe, session: Holder) -> None:
-        """End one.
+    def check_reply(self, command: Subscribe, wanted: set[Destination | str]) -> None:
+        """Check whether :meth:`reply` can be asked for it, and for all ``wanted``, to which it is
+        added where it is not there yet.
+
+        Raises:
+            ClientError: it is not to be.
+        """
+        key, services = _key(command), self._services
+        if key in wanted or (self._replies is not None and key in self._replies):
+            return
+        self._must_be_new(key)
+        services.subscriptions.is_plain(command, services.limits.prefetch)
+        self._bound_number(len(wanted))
+        wanted.add(key)
+
+    def end(self, command: Unsubscribe, session: Holder) -> Deferred[None] | None:
+        """End one; None: it has ended, else it fires when it has, and never fails.
 
         Raises:
             NotFound: there is no such one.
@@ -112,7 +144,16 @@ class Held:
         if kept is None:
             raise NotFound(f"You are not subscribed to {key}.")
         self.forget(key)
-        self._release(kept, session, command.delete)
+        ended = self._release(kept, session, command.delete)
+        if ended is None or ended.called:
+            return None
+        self._ending = self._ending or set()
+        self._ending.add(key)
+        return ended.addCallback(lambda _: self._has_ended(key))
+
+    def _has_ended(self, key: _Key) -> None:
+        assert self._ending is not None
+        self._ending.discard(key)
 
     def acknowledging(self, command: Ack | Nack) -> Subscription:
         """The one whose delivery an ack is about.
@@ -167,21 +208,22 @@ class Held:
         self.forget(key)
         return failure
 
-    def _release(self, kept: _Kept, session: Holder, delete: bool = False) -> None:
+    def _release(self, kept: _Kept, session: Holder, delete: bool = False) -> Deferred[None] | None:
         if isinstance(kept, Destination):
             self._services.hub.unsubscribe(kept, session)
         elif isinstance(kept, Deferred):
             kept.cancel()
         else:
-            kept.end(delete)
+            return kept.end(delete)
+        return None
 
     def _must_be_new(self, key: _Key) -> None:
         if key in self._kept:
             raise Conflict(f"You are subscribed to {key} already.")
 
-    def _bound_number(self) -> None:
+    def _bound_number(self, more: int = 0) -> None:
         limit = self._services.limits.subscriptions
-        if len(self._kept) >= limit:
+        if len(self._kept) + more >= limit:
             raise TooMany(f"A session has at most {limit} subscriptions.")
 
     def _bound_patterns(self, destination: Destination) -> None:

@@ -64,8 +64,11 @@ class Subscription(Protocol):
     def destination(self) -> Destination:
         """As it was subscribed."""
 
-    def end(self, delete: bool = False) -> None:
+    def end(self, delete: bool = False) -> Deferred[None] | None:
         """Deliver no more; what was not acknowledged goes back to its queue.
+
+        Returns None where that is all, else what fires when the broker has let its queue go. It
+        never fails.
 
         Args:
             delete: delete a queue that would stay.
