@@ -87,6 +87,21 @@ class EndingTests(SessionCase):
         self.link.let_go()
         self.assertEqual(self.codec.told(), [ENDED, Subscribed("x", TOPIC, "x"), Pong(1)])
 
+    def test_it_counts_among_the_subscriptions_until_then(self) -> None:
+        self.subscribed(begin())
+        self.link.held = False
+        live = [Subscribe(name, TOPIC, name=name) for name in ("y", "z")]
+        self.ask(self.session, live[0])
+        self.link.held = True
+        self.assertEqual(self.ask(self.session, end(), live[1]), [Subscribed("z", TOPIC, "z")])
+        more = [Subscribe(name, TOPIC, name=name) for name in ("v", "w")]
+        self.assertEqual(self.ask(self.session, *more), [])
+        self.link.let_go()
+        ended, subscribed, refused = self.codec.told()
+        self.assertEqual((ended, subscribed), (ENDED, Subscribed("v", TOPIC, "v")))
+        assert isinstance(refused, Refused)
+        self.assertEqual((refused.id, refused.error.code), ("w", "too_many"))
+
     def test_it_waits_for_all_ends(self) -> None:
         self.subscribed(begin(), Subscribe(None, JOBS, name="y"))
         wanted = (end(), Unsubscribe("v", JOBS, "y"), Subscribe("m", MORE), Ping(1))

@@ -63,13 +63,16 @@ class Held:
         return bool(self._ending)
 
     def is_early(self, command: Subscribe) -> bool:
-        """Whether something that has not quite ended could hurt it.
+        """Whether it has to wait for something that has not quite ended.
 
-        A queue can go with its end, so that none is declared until then; and there is at most
-        one subscription with a name, or without one to a destination.
+        A queue can go with its end, so that none is declared until then; there is at most one
+        subscription with a name, or without one to a destination; and until it has ended, it
+        counts among the session's subscriptions.
         """
         if not self._ending:
             return False
+        if len(self._kept) + len(self._ending) >= self._services.limits.subscriptions:
+            return True
         destination = command.destination
         lives_alone = command.queue is None and (destination.live or destination.kind == "stream")
         return not lives_alone or _key(command) in self._ending
