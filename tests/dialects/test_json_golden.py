@@ -215,7 +215,7 @@ class GoldenTests(SynchronousTestCase):
             self.assertEqual(JsonDialect().encode(event), (wanted, False))
 
     def test_every_command_and_event_is_among_them(self) -> None:
-        others = {commands.Connect, commands.Disconnect}
+        others = {commands.Connect, commands.Disconnect, commands.Commit}
         self.assertEqual(
             {type(command) for _, command in REQUESTS} | {commands.Invalid},
             set(get_args(commands.Command)) - others,

@@ -169,6 +169,17 @@ DIFFERENCES: Mapping[str, Sequence[Differs]] = {
             ["ERROR Bad transaction"],
         ),
     ),
+    "one of several is forbidden": (
+        Differs(
+            TRANSACTIONS,
+            [
+                "RECEIPT receipt-id=COMMIT",
+                "b: " + _HEAD.format("", "") + " transaction=t | b'1'",
+                _SILENCE,
+            ],
+            ["ERROR access_refused"],
+        ),
+    ),
     "to an exchange that is not there, within a transaction": (
         Differs(TRANSACTIONS, ["RECEIPT receipt-id=COMMIT", _SILENCE], ["ERROR not_found"]),
     ),

@@ -229,6 +229,15 @@ TRANSACTIONS = (
             say(frame("BEGIN", "transaction:t"), _in("t", "2"), _end("COMMIT"), hears=2),
         ],
     ),
+    Scenario(
+        "one of several is forbidden",
+        [
+            subscribe("/queue/<x>", by="b"),
+            say(frame("BEGIN", "transaction:t"), _in("t", "1")),
+            say(_in("t", "2", "user-id:nobody"), _in("t", "3"), _end("COMMIT"), hears=2),
+            send("/queue/<x>", "after", by="b", hears=2),
+        ],
+    ),
     Scenario("an unknown COMMIT", [say(_end("COMMIT"), hears=1)]),
     Scenario("an unknown ABORT", [say(_end("ABORT"), hears=1)]),
     Scenario("a SEND in an unknown one", [say(_in("t", "1", "receipt:r"), hears=1)]),

@@ -140,6 +140,34 @@ class FaultTests(SynchronousTestCase):
         self.assertEqual({body.split(".")[0] for body in more} - {f"{len(committed)}"}, set())
         self.assertEqual(len(found), len(set(found)))
 
+    def test_who_may_have_missed_messages_is_told_and_who_can_not_have_goes_on(self) -> None:
+        live, safe = self.connect(), self.connect()
+        queue = f"destination:/queue/{self.queue}"
+        for listener, head in (
+            (live, [["id:1", queue], ["id:2", "destination:/topic/faults.#"]]),
+            (safe, [["id:1", queue]]),
+        ):
+            for headers in head:
+                listener.say(frame("SUBSCRIBE", *headers, "receipt:subscribed"))
+                self.assertEqual(listener.hear(1), ["RECEIPT receipt-id=subscribed"])
+        self.node.ctl("close_all_connections", "--global", "tests: why not")
+        self.assertEqual(live.hear(2, 15.0), ["ERROR Messages missed"])
+        (error,) = live.errors
+        self.assertEqual(error.headers["subscription"], "2")
+        self.assertEqual(live.end, (1013, error.body.decode()))
+        self.assertIn(b"/topic/faults.#", error.body)
+        # It comes back and is heard at once; the other's subscription has never ended.
+        again = self.connect()
+        again.say(frame("SUBSCRIBE", "id:2", "destination:/topic/faults.#", "receipt:again"))
+        self.assertEqual(again.hear(1, 15.0), ["RECEIPT receipt-id=again"])
+        again.say(frame("SEND", "destination:/topic/faults.x", body="live"))
+        again.say(self.send("queued"))
+        again.hear(1, 15.0)
+        self.assertEqual([each.body for each in again.messages], [b"live"])
+        safe.hear(1, 15.0)
+        self.assertEqual([each.body for each in safe.messages], [b"queued"])
+        self.assertIsNone(safe.end)
+
     def test_what_was_not_committed_is_nowhere(self) -> None:
         listener = self.connect()
         listener.say(frame("BEGIN", "transaction:t"))

@@ -542,7 +542,10 @@ class TransactionTests(SynchronousTestCase):
         ack = {"id": "T_s@@t1@@1", "transaction": "t"}
         self.assertEqual(talk.say("ACK", **ack), [])
         self.assertEqual(talk.say("NACK", **ack, receipt="n"), [commands.Ping("n")])
-        one, two, three = talk.say("COMMIT", transaction="t", receipt="c")
+        commit = talk.one("COMMIT", transaction="t", receipt="c")
+        assert isinstance(commit, commands.Commit)
+        self.assertEqual(commit.id, "c")
+        one, two, three = commit.commands
         assert isinstance(one, commands.Publish)
         self.assertEqual(one.body, b"1")
         self.assertEqual((one.id, two.id, three.id), (2, 3, 4))
@@ -606,7 +609,9 @@ class TransactionTests(SynchronousTestCase):
             keep(number)
             talk.say("ABORT", transaction="t")
         keep(7)
-        found = talk.one("COMMIT", transaction="t")
+        commit = talk.one("COMMIT", transaction="t")
+        assert isinstance(commit, commands.Commit)
+        (found,) = commit.commands
         assert isinstance(found, commands.Publish)
         self.assertEqual(found.properties["reply_to"], "twbridge.reply.t1")
         assert found.reply is not None
@@ -661,7 +666,9 @@ class TransactionTests(SynchronousTestCase):
         one = talk()
         for _ in range(5):
             self.assertEqual(one.send(frame("SEND", b"x" * 100, **send) * 2), [])
-            self.assertEqual(len(one.say("COMMIT", transaction="t")), 2)
+            commit = one.one("COMMIT", transaction="t")
+            assert isinstance(commit, commands.Commit)
+            self.assertEqual(len(commit.commands), 2)
             one.say("BEGIN", transaction="t")
 
 

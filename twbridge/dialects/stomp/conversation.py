@@ -253,9 +253,7 @@ class Conversation:
         return self._settle(frame, receipt, nack)
 
     def _late(self, frame: Frame, receipt: str | None) -> Sequence[Command]:
-        """The message went back to its queue with its subscription; that is worth no ERROR, but
-        no receipt either.
-        """
+        """The message went back to its queue: that is worth no ERROR, but no receipt either."""
         if receipt is None:
             return ()
         error = NotFound(f"The subscription of the message that {frame.command} names has ended.")
@@ -294,7 +292,7 @@ class Conversation:
             if isinstance(command, commands.Publish):
                 self._add_reply(command)
             command.id = self._wait(Waiting(own, committed=committed))
-        return kept
+        return (commands.Commit(receipt, kept),)
 
     @property
     def _begun(self) -> Transactions:
