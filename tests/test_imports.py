@@ -51,6 +51,7 @@ SANS_IO = (
     "orders",
     "policy",
     "ports",
+    "reply_addresses",
     "resends",
     "rpc.calls",
     "rpc.context",

@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from twbridge import policy as policies
 from twbridge.destinations import parse
 from twbridge.errors import Forbidden, SettingsError
 from twbridge.link.topology import Queue
 from twbridge.policy import Operation, Peer, Policy
+from twbridge.reply_addresses import ReplyAddresses
 
 LOCAL = Peer(None, True, "127.0.0.1")
 REMOTE = Peer(None, False, "192.0.2.1")
@@ -106,6 +108,22 @@ class PolicyTests(SynchronousTestCase):
                 self.assertFalse(self.allowed(policy, operation, f"/queue/{name}"))
                 self.assertFalse(self.allowed(Policy([]), operation, f"/queue/{name}", LOCAL))
                 self.assertFalse(self.allowed(Policy([]), operation, f"/amq/queue/{name}", LOCAL))
+
+    def test_who_was_given_such_an_address_may_answer_without_a_rule(self) -> None:
+        addresses = ReplyAddresses()
+        self.patch(policies, "given", addresses)
+        addresses.give(b"amq.rabbitmq.reply-to.a.b")
+        for policy in (Policy([]), Policy([Allow("publish", "/topic/#")])):
+            self.assertTrue(
+                self.allowed(policy, "publish", "/reply-queue/amq.rabbitmq.reply-to.a.b")
+            )
+            refused: list[tuple[Operation, str, str]] = [
+                ("publish", "reply-queue", "amq.rabbitmq.reply-to.a.c"),
+                ("publish", "queue", "amq.rabbitmq.reply-to.a.b"),
+                ("subscribe", "reply-queue", "amq.rabbitmq.reply-to.a.b"),
+            ]
+            for operation, kind, name in refused:
+                self.assertFalse(self.allowed(policy, operation, f"/{kind}/{name}", LOCAL))
 
     def test_a_name_means_nothing_else_to_the_broker(self) -> None:
         """It drops line breaks from the names of queues."""

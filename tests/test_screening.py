@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from twbridge import screening
 from twbridge.commands import Publish
-from twbridge.destinations import parse
+from twbridge.destinations import Destination, parse
 from twbridge.errors import (
     BadDestination,
     BadFrame,
@@ -18,18 +19,20 @@ from twbridge.errors import (
     TooLarge,
     TwbridgeError,
 )
+from twbridge.reply_addresses import ReplyAddresses
 from twbridge.screening import MAX_EXPIRATION, screen
 
 
 class ScreenTests(SynchronousTestCase):
     def screen(
         self,
-        destination: str = "/topic/a",
+        destination: str | Destination = "/topic/a",
         body: bytes = b"",
         mandatory: bool | None = None,
         **properties: Any,
     ) -> bool:
-        publish = Publish(None, parse(destination), body, properties, mandatory)
+        where = parse(destination) if isinstance(destination, str) else destination
+        publish = Publish(None, where, body, properties, mandatory)
         return screen(publish, max_body=1000, max_headers=1000)
 
     def refused(self, kind: type[TwbridgeError], *args: Any, **properties: Any) -> None:
@@ -68,6 +71,19 @@ class ScreenTests(SynchronousTestCase):
             "/exchange/twbridge.dlx/a",
         ):
             self.refused(Forbidden, reply_to=value)
+
+    def test_who_was_given_a_direct_reply_to_may_answer(self) -> None:
+        addresses = ReplyAddresses()
+        self.patch(screening, "given", addresses)
+        name = "amq.rabbitmq.reply-to.g1h2AA==.k/ey=="
+        destination = Destination("reply-queue", name)
+        self.refused(Forbidden, destination)
+        addresses.give(name.encode())
+        self.assertFalse(self.screen(destination))
+        self.assertFalse(self.screen(destination, mandatory=True))
+        self.refused(Forbidden, Destination("queue", name))
+        self.refused(Forbidden, Destination("reply-queue", f"{name}x"))
+        self.refused(Forbidden, "/topic/a", reply_to=name)
 
     def test_cc_and_bcc_route_past_the_policy(self) -> None:
         for name in ("CC", "BCC"):

@@ -23,6 +23,7 @@ from typing import Literal, Protocol, get_args
 from twbridge.destinations import Destination, Kind, split, unquote
 from twbridge.errors import BadDestination, Forbidden, SettingsError
 from twbridge.link.topology import Queue
+from twbridge.reply_addresses import DIRECT_REPLY, given
 from twbridge.topics import compile_pattern, covers
 
 __all__ = ["Operation", "Peer", "Policy", "RuleLike"]
@@ -32,9 +33,6 @@ Operation = Literal["subscribe", "publish", "call"]
 RESERVED = "twbridge."
 #: Of queues for answers to one session.
 REPLY = "twbridge.reply."
-#: RabbitMQ's direct reply-to. What follows is decoded by the broker, which closes the connection
-#: over what it can't decode.
-DIRECT_REPLY = "amq.rabbitmq.reply-to"
 #: Of queues of durable subscriptions in STOMP, as RabbitMQ's adapter names them.
 DURABLE = "stomp-subscription-"
 
@@ -223,7 +221,8 @@ class _Rule:
 
 
 def _is_reply(destination: Destination) -> bool:
-    return destination.kind == "reply-queue" and destination.name.startswith(REPLY)
+    name = destination.name
+    return destination.kind == "reply-queue" and (name.startswith(REPLY) or name in given)
 
 
 def _glob(segment: str) -> re.Pattern[str]:

@@ -13,7 +13,8 @@ from urllib.parse import unquote
 from twbridge.commands import Publish
 from twbridge.destinations import MAX_BYTES
 from twbridge.errors import BadDestination, BadFrame, Forbidden, TooLarge
-from twbridge.policy import DIRECT_REPLY, REPLY, RESERVED
+from twbridge.policy import REPLY, RESERVED
+from twbridge.reply_addresses import DIRECT_REPLY, given
 from twbridge.wire import encode_properties
 
 __all__ = ["screen"]
@@ -31,6 +32,8 @@ _SHORT = MAX_BYTES // 4
 
 def screen(publish: Publish, max_body: int, max_headers: int) -> bool:
     """Return whether to publish it mandatory: as asked, or true for queues and streams.
+
+    An answer to a direct reply-to address never is, and goes only where a client was told to.
 
     A publish to one of those goes to the default exchange and declares nothing: where it is
     missing, a mandatory one is ``unroutable``.
@@ -50,8 +53,9 @@ def screen(publish: Publish, max_body: int, max_headers: int) -> bool:
             f"You can't publish to /{destination.kind}, but to /exchange, /topic, /queue, "
             "/amq/queue, /reply-queue and /stream destinations."
         )
-    if destination.name.startswith(DIRECT_REPLY):
-        raise Forbidden("Clients can't publish to a direct reply-to address.")
+    direct = destination.name.startswith(DIRECT_REPLY)
+    if direct and not (destination.kind == "reply-queue" and destination.name in given):
+        raise Forbidden("Clients can't publish to a direct reply-to address that nobody gave them.")
     if len(publish.body) > max_body:
         raise TooLarge(f"The body is over {max_body} bytes.")
     for name, value in publish.properties.items():
@@ -68,6 +72,8 @@ def screen(publish: Publish, max_body: int, max_headers: int) -> bool:
         and len(encode_properties(publish.properties)) > max_headers
     ):
         raise TooLarge(f"The headers are over {max_headers} bytes.")
+    if direct:
+        return False  # RabbitMQ would call it unroutable, and deliver it
     if publish.mandatory is None:
         return not destination.live
     return publish.mandatory

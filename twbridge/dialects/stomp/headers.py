@@ -32,6 +32,7 @@ from twbridge.codec.tables import decode_table
 from twbridge.destinations import shown
 from twbridge.dialects.stomp.frames import Frame, Version, header_line
 from twbridge.errors import BadFrame, FrameError
+from twbridge.reply_addresses import given
 
 __all__ = [
     "boolean",
@@ -218,6 +219,8 @@ def _other(kind: int, name: str, head: bytes, data: bytes, version: Version) -> 
     if kind == _ADDRESS:
         value = data[1:]
         known = value.startswith(_ADDRESSES)
+        if not known:
+            given.give(value)
         return _line(name, head, value if known else b"/reply-queue/" + value, version)
     if kind == _OCTET:
         return b"%b%d\n" % (head, data[0])
