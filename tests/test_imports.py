@@ -53,6 +53,7 @@ SANS_IO = (
     "ports",
     "reply_addresses",
     "resends",
+    "rpc.bodies",
     "rpc.calls",
     "rpc.context",
     "rpc.executors.deadlines",

@@ -13,6 +13,7 @@ from twbridge.destinations import Destination
 from twbridge.errors import Conflict, Forbidden, NotFound, TooLarge, TooMany
 from twbridge.policy import Peer
 from twbridge.ports import Calling, CallResult, Services
+from twbridge.rpc.names import is_reserved
 from twbridge.rpc.serializers import PICKLE, Body, answer_type, inflate
 from twbridge.wire import encode_properties
 
@@ -20,9 +21,6 @@ __all__ = ["DEFAULT_TIMEOUT", "Calls"]
 
 #: How long a call may take where the client does not say, in seconds.
 DEFAULT_TIMEOUT = 30.0
-
-#: Headers that steer a broker or a worker.
-_RESERVED = ("twbridge-", "x-")
 
 
 class Calls:
@@ -90,7 +88,7 @@ class Calls:
         if len(command.body) > limits.message:
             raise TooLarge(f"The body is over {limits.message} bytes.")
         for name in command.headers or ():
-            if name.lower().startswith(_RESERVED) or name in ("CC", "BCC"):
+            if is_reserved(name):
                 raise Forbidden(
                     "The headers CC, BCC and those that begin with twbridge- or x- are not yours."
                 )

@@ -68,6 +68,7 @@ requests = st.builds(
     priority=st.integers(0, 255),
     timeout=st.none() | st.floats(0.001, MAX_TIMEOUT),
     persistent=st.booleans(),
+    elsewhere=st.booleans(),
 )
 texts = st.text(max_size=50)
 replies = st.one_of(
@@ -405,8 +406,12 @@ class ControlTests(SynchronousTestCase):
     """Words to a worker."""
 
     def test_what_was_said_is_read(self) -> None:
-        both: tuple[Control, ...] = (Cancel("c1", "caller"), Inspect("i1", "amq.gen-1"))
-        for control in both:
+        said: tuple[Control, ...] = (
+            Cancel("c1", "caller"),
+            Cancel("c1", "caller", "deadline"),
+            Inspect("i1", "amq.gen-1"),
+        )
+        for control in said:
             self.assertEqual(read_control(sent("q", control_properties(control))), control)
 
     def test_what_the_broker_is_given(self) -> None:
@@ -415,7 +420,11 @@ class ControlTests(SynchronousTestCase):
             {
                 "correlation_id": "c1",
                 "delivery_mode": 1,
-                "headers": {"twbridge-control": "cancel", "twbridge-caller": "caller"},
+                "headers": {
+                    "twbridge-control": "cancel",
+                    "twbridge-caller": "caller",
+                    "twbridge-reason": "cancelled",
+                },
             },
         )
         self.assertEqual(
@@ -436,6 +445,15 @@ class ControlTests(SynchronousTestCase):
             }
             with self.assertRaisesRegex(BadRequest, "whose call"):
                 read_control(sent("q", properties))
+
+    def test_a_cancel_of_another_client_may_give_no_reason_but_no_other(self) -> None:
+        headers: dict[str, Any] = {"twbridge-control": "cancel", "twbridge-caller": "a"}
+        read = read_control(sent("q", {"correlation_id": "c1", "headers": headers}))
+        self.assertEqual(read, Cancel("c1", "a", "cancelled"))
+        for reason in ("", "bored", 1, None):
+            headers["twbridge-reason"] = reason
+            with self.assertRaisesRegex(BadRequest, "cancelled or deadline"):
+                read_control(sent("q", {"correlation_id": "c1", "headers": headers}))
 
     def test_what_is_no_word_is_refused_with_a_sentence(self) -> None:
         for properties, sentence in (

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from twbridge.amqp import Consumer, Link, LinkOptions, parse
 from twbridge.errors import EncodeError, NotReady
+from twbridge.rpc.bodies import body_of
 from twbridge.rpc.consuming import Consuming
 from twbridge.rpc.messages import (
     MAX_PRIORITY,
@@ -23,7 +24,7 @@ from twbridge.rpc.messages import (
     check_timeout,
 )
 from twbridge.rpc.pending import Call
-from twbridge.rpc.pubsub import Callback, PubSub, body_of
+from twbridge.rpc.pubsub import Callback, PubSub
 from twbridge.rpc.requests import Requests
 from twbridge.rpc.serializers import Body, Serializers
 from twbridge.wire import Delivery

@@ -10,8 +10,10 @@ from twbridge.rpc.serializers import Body
 
 __all__ = [
     "FAILURES",
+    "REASONS",
     "Accepted",
     "Cancel",
+    "CancelReason",
     "Control",
     "DeadLetter",
     "Failed",
@@ -27,6 +29,8 @@ FailureKind: TypeAlias = Literal["failed", "timeout", "cancelled", "lost", "bad_
 FAILURES: Final[frozenset[str]] = frozenset(
     ("failed", "timeout", "cancelled", "lost", "bad_request")
 )
+CancelReason: TypeAlias = Literal["cancelled", "deadline"]
+REASONS: Final[frozenset[str]] = frozenset(("cancelled", "deadline"))
 
 
 class Request(Struct, frozen=True):
@@ -41,6 +45,8 @@ class Request(Struct, frozen=True):
         priority: 0 to 255; the queue's levels are fewer, so what is read is near what was sent.
         timeout: seconds that were left when it was sent; None for no limit.
         persistent: whether it outlives a restart of the broker.
+        elsewhere: whether the user chose the queue of ``reply_to``; otherwise it is the caller's
+            own, and goes with it.
     """
 
     id: str
@@ -52,6 +58,7 @@ class Request(Struct, frozen=True):
     priority: int = 0
     timeout: float | None = None
     persistent: bool = False
+    elsewhere: bool = False
 
 
 class Accepted(Struct, frozen=True):
@@ -109,10 +116,15 @@ class DeadLetter(Struct, frozen=True):
 
 
 class Cancel(Struct, frozen=True):
-    """The caller wants the call to end."""
+    """The call is to end.
+
+    Attributes:
+        reason: ``cancelled`` its caller wants it no more; ``deadline`` its time is over.
+    """
 
     id: str
     caller: str
+    reason: CancelReason = "cancelled"
 
 
 class Inspect(Struct, frozen=True):

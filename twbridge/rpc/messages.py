@@ -5,10 +5,12 @@ come from outside are read as one of the messages below, or refused with one sen
 
 ======== ============================================================================
 request  key ``twbridge.task.<name>``, ``correlation_id`` the call's id, ``reply_to``;
-         headers: the user's own, ``twbridge-caller``, ``twbridge-timeout`` (ms)
+         headers: the user's own, ``twbridge-caller``, ``twbridge-timeout`` (ms),
+         ``twbridge-elsewhere`` (true: the user chose the queue of the answers)
 reply    ``correlation_id``; headers ``twbridge-reply`` (accepted, progress, result or
          error), ``twbridge-worker``, and what belongs to each
-control  header ``twbridge-control`` (cancel or inspect)
+control  header ``twbridge-control`` (cancel or inspect); of a cancel ``twbridge-caller``
+         and ``twbridge-reason`` (cancelled or deadline)
 ======== ============================================================================
 """
 
@@ -22,10 +24,13 @@ import msgspec
 from msgspec import Struct
 
 from twbridge.errors import BadMessage, BadReply, BadRequest, EncodeError, FrameError
+from twbridge.rpc.bodies import body_of, body_properties
 from twbridge.rpc.kinds import (
     FAILURES,
+    REASONS,
     Accepted,
     Cancel,
+    CancelReason,
     Control,
     DeadLetter,
     Failed,
@@ -50,7 +55,7 @@ from twbridge.rpc.names import (
     task_name,
     task_queue,
 )
-from twbridge.rpc.serializers import JSON, OCTETS, Body
+from twbridge.rpc.serializers import JSON
 from twbridge.wire import Delivery
 
 __all__ = [
@@ -61,6 +66,7 @@ __all__ = [
     "WORKERS",
     "Accepted",
     "Cancel",
+    "CancelReason",
     "Control",
     "DeadLetter",
     "Failed",
@@ -105,7 +111,7 @@ def request_properties(request: Request) -> dict[str, Any]:
         raise EncodeError(f"the priority is a whole number from 0 to {MAX_PRIORITY}")
     headers = {**request.headers, "twbridge-caller": request.caller}
     properties = {
-        **_body_properties(request.body),
+        **body_properties(request.body),
         "correlation_id": request.id,
         "priority": round(request.priority * _LEVELS / MAX_PRIORITY),
         "delivery_mode": 2 if request.persistent else 1,
@@ -113,6 +119,8 @@ def request_properties(request: Request) -> dict[str, Any]:
     }
     if request.reply_to is not None:
         properties["reply_to"] = request.reply_to
+    if request.elsewhere:
+        headers["twbridge-elsewhere"] = True
     if request.timeout is not None:
         check_timeout(request.timeout)
         left = math.ceil(request.timeout * 1000)
@@ -139,12 +147,13 @@ def read_request(delivery: Delivery) -> Request:
         identity,
         name,
         _text(headers, "twbridge-caller", BadRequest, ""),
-        _body(delivery),
+        body_of(delivery),
         _word(properties, "reply_to") or None,
         _own(headers),
         round(level * MAX_PRIORITY / _LEVELS),
         _timeout(headers),
         properties.get("delivery_mode") == 2,
+        headers.get("twbridge-elsewhere") is True,
     )
 
 
@@ -165,11 +174,11 @@ def reply_properties(reply: Accepted | Progress | Result | Failed) -> tuple[dict
             check_headers(reply.headers)
             headers.update(reply.headers)
         headers["twbridge-reply"] = "result"
-        return properties | _body_properties(reply.body), reply.body.data
+        return properties | body_properties(reply.body), reply.body.data
     if isinstance(reply, Progress):
         headers["twbridge-reply"] = "progress"
         headers["twbridge-number"] = reply.number
-        return properties | _body_properties(reply.body), reply.body.data
+        return properties | body_properties(reply.body), reply.body.data
     if isinstance(reply, Accepted):
         headers["twbridge-reply"] = "accepted"
         return properties | {"reply_to": reply.control}, b""
@@ -193,12 +202,12 @@ def read_reply(delivery: Delivery) -> Reply:
     kind = headers.get("twbridge-reply")
     worker = _text(headers, "twbridge-worker", BadReply, "")
     if kind == "result":
-        return Result(identity, worker, _body(delivery), _own(headers))
+        return Result(identity, worker, body_of(delivery), _own(headers))
     if kind == "progress":
         number = headers.get("twbridge-number")
         if not _is_whole(number) or number < 1:
             raise BadReply("twbridge-number is a whole number from 1")
-        return Progress(identity, worker, number, _body(delivery))
+        return Progress(identity, worker, number, body_of(delivery))
     if kind == "accepted":
         control = _word(properties, "reply_to")
         if not control:
@@ -213,7 +222,11 @@ def control_properties(control: Control) -> dict[str, Any]:
     """The properties that a word to a worker is published with; its body is empty."""
     properties: dict[str, Any] = {"correlation_id": control.id, "delivery_mode": 1}
     if isinstance(control, Cancel):
-        headers = {"twbridge-control": "cancel", "twbridge-caller": control.caller}
+        headers = {
+            "twbridge-control": "cancel",
+            "twbridge-caller": control.caller,
+            "twbridge-reason": control.reason,
+        }
         return properties | {"headers": headers}
     return properties | {"reply_to": control.reply_to, "headers": {"twbridge-control": "inspect"}}
 
@@ -233,7 +246,10 @@ def read_control(delivery: Delivery) -> Control:
         caller = _text(headers, "twbridge-caller", BadRequest, "")
         if not caller:
             raise BadRequest("a cancel says whose call it is, in twbridge-caller")
-        return Cancel(identity, caller)
+        reason = headers.get("twbridge-reason", "cancelled")
+        if not isinstance(reason, str) or reason not in REASONS:
+            raise BadRequest("twbridge-reason is cancelled or deadline")
+        return Cancel(identity, caller, cast(CancelReason, reason))
     if kind == "inspect":
         reply_to = _word(properties, "reply_to")
         if not reply_to:
@@ -305,21 +321,6 @@ def _word(properties: Mapping[str, Any], name: str) -> str:
     """A property that goes back as it came; what was no UTF-8 can't, and then it is as absent."""
     found: str = properties.get(name, "")
     return found if len(found) <= 63 or len(found.encode()) <= 255 else ""
-
-
-def _body_properties(body: Body) -> dict[str, Any]:
-    if body.content_encoding is None:
-        return {"content_type": body.content_type}
-    return {"content_type": body.content_type, "content_encoding": body.content_encoding}
-
-
-def _body(delivery: Delivery) -> Body:
-    properties = delivery.properties
-    return Body(
-        delivery.body,
-        properties.get("content_type") or OCTETS,
-        properties.get("content_encoding") or None,
-    )
 
 
 def _text(

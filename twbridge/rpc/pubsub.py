@@ -15,13 +15,14 @@ from twisted.python.failure import Failure
 
 from twbridge.amqp import Exchange, Link
 from twbridge.errors import EncodeError, TwbridgeError
+from twbridge.rpc.bodies import body_of, body_properties
 from twbridge.rpc.messages import PUBSUB, check_channel
 from twbridge.rpc.ownqueue import OwnQueue
 from twbridge.rpc.serializers import Body, Serializers
 from twbridge.topics import compile_pattern
 from twbridge.wire import Delivery
 
-__all__ = ["Callback", "PubSub", "body_of", "body_properties"]
+__all__ = ["Callback", "PubSub"]
 
 _log = Logger()
 
@@ -161,20 +162,6 @@ class PubSub:
                 ensureDeferred(result).addErrback(_broke)  # type: ignore[arg-type]
         except Exception:
             _broke(Failure())
-
-
-def body_of(delivery: Delivery) -> Body:
-    """The body of any message; without a content type it is bytes."""
-    properties = delivery.properties
-    kind = properties.get("content_type") or "application/octet-stream"
-    return Body(delivery.body, kind, properties.get("content_encoding"))
-
-
-def body_properties(body: Body) -> dict[str, Any]:
-    """The properties that say how a body is to be read."""
-    if body.content_encoding is None:
-        return {"content_type": body.content_type}
-    return {"content_type": body.content_type, "content_encoding": body.content_encoding}
 
 
 def _pass_on(result: Any, to: Deferred[None]) -> Any:
