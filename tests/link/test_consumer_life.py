@@ -7,7 +7,7 @@ from typing import Any
 from pamqp import commands
 
 from tests.link.consumer_case import ConsumerCase
-from twbridge.amqp import Queue
+from twbridge.amqp import Link, Queue
 from twbridge.errors import ChannelClosed, NotReady, QueueDeleted
 
 
@@ -171,6 +171,55 @@ class EndTests(ConsumerCase):
         self.failed(consumer.bind("e", "k"), ChannelClosed)
         self.assertIsNone(self.successResultOf(consumer.cancel()))
         self.assertFalse(consumer.ack(1))
+
+
+class BlameTests(ConsumerCase):
+    """A broker that closes the connection over what it is asked."""
+
+    def close(self, code: int = 541) -> None:
+        """The connection, with that code; it is back some seconds later."""
+        self.consuming.send(0, commands.Connection.Close(code, "INTERNAL_ERROR", 0, 0))
+        self.pass_time(5)
+
+    def making(self, link: Link) -> Any:
+        """One that is declared without an answer."""
+        self.broker.silent = {commands.Queue.Declare}
+        done = link.consume(Queue("poison"), self.take, on_end=self.ends.append)
+        self.broker.pump()
+        return done
+
+    def test_the_second_time_it_is_not_asked_any_more(self) -> None:
+        link = self.link()
+        done = self.making(link)
+        self.close()
+        self.assertNoResult(done)
+        self.assertEqual(len(self.consuming.methods(commands.Queue.Declare)), 1)
+        self.close()
+        error = self.failed(done, NotReady)
+        self.assertIn("541", str(error))
+        self.assertEqual(self.consuming.methods(commands.Queue.Declare), [])
+        self.assertEqual(link.state, "ready")
+        self.assertEqual(self.ends, [])
+
+    def test_a_broker_that_ends_connections_for_its_own_reasons_is_waited_for(self) -> None:
+        done = self.making(self.link(timeout=60.0))
+        for _ in range(2):
+            self.close(320)
+            self.reconnect()
+        self.assertNoResult(done)
+        self.broker.silent = set()
+        self.reconnect()
+        self.successResultOf(done)
+
+    def test_one_that_has_consumed_goes_on(self) -> None:
+        link = self.link()
+        consumer = self.consumer(link, Queue("fine"))
+        self.broker.silent = {commands.Queue.Declare}
+        for _ in range(4):
+            self.close()
+        self.broker.silent = set()
+        self.reconnect()
+        self.assertEqual((consumer.queue_name, consumer.ended, self.ends), ("fine", None, []))
 
 
 class LeavingTests(ConsumerCase):

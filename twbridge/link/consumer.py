@@ -26,6 +26,13 @@ from twbridge.wire import Delivery, ack_frame, nack_frame
 
 _tags = count(1)
 
+#: With these the broker closes a connection over what it was asked on it; with any other, and where
+#: the socket ends, for reasons of its own.
+_BLAMING = frozenset({501, 502, 503, 504, 505, 530, 540, 541})
+#: How many connections may be closed so while a new consumer is being made. It may be innocent of
+#: the first.
+_CLOSED_OVER_IT = 2
+
 
 class Binding:
     """A binding that is wanted, and who waits for it."""
@@ -86,6 +93,9 @@ class Consumer:
         self._tags_before = self._last_tag = 0
         self._waiting: list[Deferred[None]] = []
         self._started = False
+        # Whether the broker has ever let it consume, and how often it closed instead.
+        self._proven = False
+        self._closed_over_it = 0
         #: Called each time that it consumes again after a reconnect.
         self.on_established: Callable[[], object] = _nothing
         #: Called each time that its connection is lost; an exclusive queue is gone then.
@@ -210,7 +220,8 @@ class Consumer:
     async def establish(self, connection: Connection, side: SideChannel) -> None:
         """Declare, bind and consume on a new connection.
 
-        A refusal ends the consumer. Raises ConnectionClosed when the connection was lost.
+        A refusal ends the consumer; so does a broker that closes one connection after the other
+        over it. Raises ConnectionClosed when the connection was lost.
         """
         try:
             await self._establish(connection, side)
@@ -229,7 +240,8 @@ class Consumer:
             self._finish(ChannelClosed(0, str(error)))
             if channel is not None:
                 channel.close("it can't be declared")
-        except ConnectionClosed:
+        except ConnectionClosed as error:
+            self._blame(error)
             self._down()
             raise
 
@@ -268,8 +280,19 @@ class Consumer:
             no_ack=self._no_ack,
             arguments=dict(self._arguments()),
         )
+        self._proven = True
         if not self._settle(None):
             self.on_established()
+
+    def _blame(self, error: ConnectionClosed) -> None:
+        """The connection was closed while it was being made: asked for ever it might stay down."""
+        if self._proven or self._channel is None or error.reply_code not in _BLAMING:
+            return
+        self._closed_over_it += 1
+        if self._closed_over_it >= _CLOSED_OVER_IT:
+            words = f"the broker closes the connection while it is declared: {error}"
+            self._settle(Failure(NotReady(words)))
+            self._finish(error)
 
     def _ask(self, name: Any, binding: Binding, side: SideChannel) -> Deferred[None]:
         """Have it bound. The Deferred fails only for a binding that had been there before."""
