@@ -297,13 +297,36 @@ class ReplayTests(InspectionCase):
         self.assertEqual(self.held(dead_queue("save")), 0)
         (request,) = self.taken(task_queue("save"))
         properties = dict(request.properties)
-        self.assertEqual(properties.pop("headers"), {"twbridge-caller": "me", "mine": [1]})
+        self.assertEqual(properties.pop("headers"), {"mine": [1]})
         self.assertNotIn("expiration", properties)
-        self.assertEqual(
-            [properties[each] for each in ("correlation_id", "reply_to", "content_type")],
-            ["c1", "answers", "application/json"],
-        )
+        self.assertEqual(properties["content_type"], "application/json")
         self.assertEqual((properties["priority"], request.body), (4, b"[1]"))
+
+    def test_it_is_its_callers_no_more(self) -> None:
+        headers = {"twbridge-caller": "me"}
+        self.fill(
+            dead_queue("save"), "[1]", correlation_id="c1", reply_to="amq.gen-1", headers=headers
+        )
+        self.assertEqual(self.result(replay(self.link, self.clock, "save")), Replayed(1))
+        (request,) = self.taken(task_queue("save"))
+        self.assertNotIn("reply_to", request.properties)
+        self.assertNotIn("twbridge-caller", request.headers)
+        self.assertNotIn(request.properties["correlation_id"], ("", "c1"))
+
+    def test_an_answer_that_somebody_waits_for_elsewhere_goes_there_with_its_id(self) -> None:
+        marked: tuple[dict[str, Any], ...] = (
+            {"twbridge-caller": "me", "twbridge-elsewhere": True},
+            {},
+        )
+        for headers in marked:
+            self.fill(
+                dead_queue("save"), "[1]", correlation_id="c1", reply_to="answers", headers=headers
+            )
+            self.assertEqual(self.result(replay(self.link, self.clock, "save")), Replayed(1))
+            (request,) = self.taken(task_queue("save"))
+            found = [request.properties.get(each) for each in ("correlation_id", "reply_to")]
+            self.assertEqual(found, ["c1", "answers"])
+            self.assertNotIn("twbridge-caller", request.headers)
 
     def test_all_go_in_order_past_the_window(self) -> None:
         bodies = [str(number) for number in range(120)]

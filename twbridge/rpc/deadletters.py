@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import datetime
 from typing import Any, Final
 
@@ -27,7 +28,13 @@ QUIET: Final = 2.0
 #: Letters that are on their way back at a time.
 WINDOW: Final = 50
 #: Headers of the life that is over.
-_GONE: Final = ("twbridge-timeout", "twbridge-attempt", "x-death", "x-delivery-count")
+_GONE: Final = (
+    "twbridge-caller",
+    "twbridge-timeout",
+    "twbridge-attempt",
+    "x-death",
+    "x-delivery-count",
+)
 _OF_A_DEATH: Final = ("x-first-death-", "x-last-death-")
 
 
@@ -245,15 +252,22 @@ def _letter(delivery: Delivery) -> Letter:
 def _revived(delivery: Delivery) -> dict[str, Any]:
     """The properties of a letter that becomes a request again.
 
-    Its deadline is over, and its next death must be told as the first. A broker takes nobody
-    else's ``user_id``.
+    Its deadline is over, and its next death must be told as the first. It is its caller's no more:
+    who called has heard of its end, and could only end it again. So it has another id, but for one
+    who waits for the answer in a queue of another kind than a caller's own, and knows it by its id.
+    A broker takes nobody else's ``user_id``.
     """
     properties: dict[str, Any] = {**delivery.properties}
     for name in ("expiration", "user_id"):
         properties.pop(name, None)
+    headers = delivery.headers
+    elsewhere = headers.get("twbridge-elsewhere") is True or "twbridge-caller" not in headers
+    if not properties.get("reply_to") or not elsewhere:
+        properties.pop("reply_to", None)
+        properties["correlation_id"] = uuid.uuid4().hex
     properties["headers"] = {
         name: value
-        for name, value in delivery.headers.items()
+        for name, value in headers.items()
         if name not in _GONE and not name.startswith(_OF_A_DEATH)
     }
     return properties
