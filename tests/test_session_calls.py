@@ -39,12 +39,22 @@ class Asked:
         timeout: float | None,
         headers: Mapping[str, Any] | None,
         on_progress: Callable[[Body], None] | None,
+        on_settled: Callable[[], object] | None,
     ) -> None:
         self.name, self.body, self.timeout, self.headers = name, body, timeout, headers
         assert on_progress is not None
-        self.progress = on_progress
+        assert on_settled is not None
+        self.progress, self.settled = on_progress, on_settled
         self.cancelled = False
         self.answer: Deferred[Answer] = Deferred(self._cancel)
+
+    def succeed(self, answer: Answer) -> None:
+        self.settled()
+        self.answer.callback(answer)
+
+    def fail(self, error: Exception) -> None:
+        self.settled()
+        self.answer.errback(error)
 
     def _cancel(self, answer: Deferred[Answer]) -> None:
         self.cancelled = True
@@ -63,8 +73,9 @@ class FakeCaller:
         timeout: float | None,
         headers: Mapping[str, Any] | None,
         on_progress: Callable[[Body], None] | None,
+        on_settled: Callable[[], object] | None,
     ) -> Deferred[Answer]:
-        self.asked.append(Asked(name, body, timeout, headers, on_progress))
+        self.asked.append(Asked(name, body, timeout, headers, on_progress, on_settled))
         return self.asked[-1].answer
 
 
@@ -94,7 +105,7 @@ class CallTests(SessionCase):
         (asked,) = self.caller.asked
         self.assertEqual((asked.name, asked.timeout, asked.headers), ("add", 3.0, {"tenant": "a"}))
         self.assertEqual(asked.body, Body(b"[1, 2]", "application/json"))
-        asked.answer.callback(Answer(Body(b"3", "application/json"), {"took": 1}))
+        asked.succeed(Answer(Body(b"3", "application/json"), {"took": 1}))
         result = commands.Result("c1", b"3", "application/json", {"took": 1})
         self.assertEqual(self.codec.told(), [result])
 
@@ -107,7 +118,7 @@ class CallTests(SessionCase):
         (asked,) = self.caller.asked
         for number in (b"1", b"2"):
             asked.progress(Body(number, "application/json"))
-        asked.answer.callback(Answer(Body(b"3", "application/json")))
+        asked.succeed(Answer(Body(b"3", "application/json")))
         told = self.codec.told()
         self.assertEqual([type(each).__name__ for each in told], ["Progress", "Progress", "Result"])
         bodies = [getattr(each, "body", None) for each in told]
@@ -117,7 +128,7 @@ class CallTests(SessionCase):
         self.call()
         packed = Body(gzip.compress(b"x" * 99), "text/plain", "gzip")
         self.caller.asked[0].progress(packed)
-        self.caller.asked[0].answer.callback(Answer(packed))
+        self.caller.asked[0].succeed(Answer(packed))
         progress, result = self.codec.told()
         assert isinstance(progress, commands.Progress)
         assert isinstance(result, commands.Result)
@@ -125,7 +136,7 @@ class CallTests(SessionCase):
 
     def test_an_answer_that_can_not_be_unpacked_is_an_error(self) -> None:
         self.call()
-        self.caller.asked[0].answer.callback(Answer(Body(b"junk", "text/plain", "gzip")))
+        self.caller.asked[0].succeed(Answer(Body(b"junk", "text/plain", "gzip")))
         self.assertEqual(self.refusal(self.codec.told()), ("c1", "call", "worker_error"))
 
     def test_each_failure_is_told_by_its_code(self) -> None:
@@ -136,7 +147,7 @@ class CallTests(SessionCase):
         ]
         for error, code in failures:
             self.call()
-            self.caller.asked[-1].answer.errback(error)
+            self.caller.asked[-1].fail(error)
             self.assertEqual(self.refusal(self.codec.told()), ("c1", "call", code))
 
     def test_cancelling_reaches_the_caller_and_answers_the_call(self) -> None:
@@ -149,7 +160,7 @@ class CallTests(SessionCase):
         events = self.ask(self.session, commands.Cancel("c1"))
         self.assertEqual(self.refusal(events), ("c1", "cancel", "not_found"))
         self.call()
-        self.caller.asked[0].answer.callback(Answer(Body(b"3", "application/json")))
+        self.caller.asked[0].succeed(Answer(Body(b"3", "application/json")))
         self.codec.told()
         events = self.ask(self.session, commands.Cancel("c1"))
         self.assertEqual(self.refusal(events), ("c1", "cancel", "not_found"))
@@ -157,7 +168,7 @@ class CallTests(SessionCase):
     def test_an_id_is_of_one_call_at_a_time(self) -> None:
         self.call()
         self.assertEqual(self.refusal(self.call()), ("c1", "call", "conflict"))
-        self.caller.asked[0].answer.callback(Answer(Body(b"3", "application/json")))
+        self.caller.asked[0].succeed(Answer(Body(b"3", "application/json")))
         self.codec.told()
         self.assertEqual(self.call(), [])
         self.assertEqual(len(self.caller.asked), 2)
@@ -166,9 +177,19 @@ class CallTests(SessionCase):
         self.call("c1")
         self.call("c2")
         self.assertEqual(self.refusal(self.call("c3")), ("c3", "call", "too_many"))
-        self.caller.asked[0].answer.callback(Answer(Body(b"3", "application/json")))
+        self.caller.asked[0].succeed(Answer(Body(b"3", "application/json")))
         self.codec.told()
         self.assertEqual(self.call("c3"), [])
+
+    def test_one_that_is_cancelled_counts_until_its_request_waits_no_more(self) -> None:
+        for identity in ("c1", "c2"):
+            self.call(identity)
+            self.assertEqual(
+                self.refusal(self.ask(self.session, commands.Cancel(identity)))[2], "cancelled"
+            )
+        self.assertEqual(self.refusal(self.call("c1")), ("c1", "call", "too_many"))
+        self.caller.asked[0].settled()
+        self.assertEqual(self.call("c1"), [])
 
     def test_only_what_a_rule_names_is_called(self) -> None:
         for name, allowed in (("add", 1), ("math.add", 1), ("mul", 0), ("twbridge.x", 0)):
@@ -178,6 +199,7 @@ class CallTests(SessionCase):
             self.assertEqual(len(self.caller.asked) - before, allowed, name)
             if allowed:
                 self.ask(self.session, commands.Cancel("c1"))
+                self.caller.asked[-1].settled()
             else:
                 self.assertEqual(self.refusal(events), ("c1", "call", "forbidden"))
 

@@ -33,7 +33,7 @@ class Calls:
         refuse: how it hears of a failure of the call with that id, of that name.
     """
 
-    __slots__ = ("_peer", "_refuse", "_services", "_tell", "_under_way")
+    __slots__ = ("_peer", "_refuse", "_services", "_tell", "_under_way", "_unsettled")
 
     def __init__(
         self,
@@ -47,6 +47,8 @@ class Calls:
         self._tell = tell
         self._refuse = refuse
         self._under_way: dict[Id, Deferred[Result]] = {}
+        #: Those under way, and those that were cancelled and wait in their queues.
+        self._unsettled = 0
 
     def begin(self, command: Call) -> None:
         """Call the task; the client hears of what follows.
@@ -57,9 +59,14 @@ class Calls:
         calls, limit = self._under_way, self._services.limits.calls
         if command.id in calls:
             raise Conflict("A call with this id is under way.")
-        if len(calls) >= limit:
-            raise TooMany(f"At most {limit} calls may be under way.")
-        called = calls[command.id] = self._call(command, self._screen(command))
+        if self._unsettled >= limit:
+            raise TooMany(
+                f"At most {limit} calls may be under way; one that is cancelled counts while its "
+                "request waits."
+            )
+        caller = self._screen(command)
+        self._unsettled += 1
+        called = calls[command.id] = self._call(command, caller)
         called.addCallbacks(self._called, self._not_called, errbackArgs=(command,))
 
     def cancel(self, identity: Id) -> None:
@@ -113,8 +120,12 @@ class Calls:
             timeout=DEFAULT_TIMEOUT if command.timeout is None else command.timeout,
             headers=command.headers,
             on_progress=progressed,
+            on_settled=self._settled,
         )
         return called.addCallback(answered)
+
+    def _settled(self) -> None:
+        self._unsettled -= 1
 
     def _called(self, result: Result) -> None:
         del self._under_way[result.id]

@@ -209,8 +209,13 @@ class Calling(Protocol):
         timeout: float | None,
         headers: Mapping[str, Any] | None,
         on_progress: Callable[[Body], None] | None,
+        on_settled: Callable[[], object] | None,
     ) -> Deferred[Any]:
-        """Call a task; fires with a :class:`CallResult`. Cancelling it cancels the call."""
+        """Call a task; fires with a :class:`CallResult`. Cancelling it cancels the call.
+
+        ``on_settled`` is called once, when nothing of it waits at the broker any more: before the
+        Deferred fires, or, of a call that is cancelled, perhaps later.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from twbridge.errors import (
     UnknownTask,
 )
 from twbridge.rpc.caller import Caller, gather
-from twbridge.rpc.messages import Progress
+from twbridge.rpc.messages import Cancel, Progress
 from twbridge.rpc.serializers import Body
 
 
@@ -203,7 +203,7 @@ class DeadlineTests(CallerCase):
         error = self.error(called, CallTimeout)
         self.assertIsInstance(error, TimeoutError)
         [request], [cancel] = worker.requests, worker.cancels
-        self.assertEqual((cancel.id, cancel.caller), (request.id, caller.id))
+        self.assertEqual(cancel, Cancel(request.id, caller.id, "deadline"))
         worker.result(request, "late")
         self.network.pump()
         self.assertEqual(len(caller), 0)
@@ -261,7 +261,36 @@ class CancelTests(CallerCase):
         self.assertEqual(worker.cancels, [])
         worker.accept(worker.requests[0])
         self.network.pump()
-        self.assertEqual([each.id for each in worker.cancels], [worker.requests[0].id])
+        self.assertEqual(worker.cancels, [Cancel(worker.requests[0].id, caller.id, "cancelled")])
+
+    def test_who_counts_calls_hears_when_a_cancelled_one_waits_no_more(self) -> None:
+        worker, caller = self.worker("idle"), self.caller()
+        self.do(worker.serve("t"))
+        settled: list[str] = []
+
+        def cancelled(name: str, error: type[Exception] = CallCancelled) -> None:
+            def note() -> None:
+                settled.append(name)
+
+            called = caller.call_raw(name, Body(b"", "text/plain"), timeout=3, on_settled=note)
+            called.cancel()
+            self.error(called, error)
+
+        for name in ("t", "idle", "nope"):
+            cancelled(name)
+        self.assertEqual(settled, ["nope"])
+        worker.accept(worker.requests[0])
+        self.network.pump()
+        self.assertEqual(settled, ["nope", "t"])
+        self.network.advance(3)
+        self.assertEqual(settled, ["nope", "t", "idle"])
+        cancelled("idle")
+        self.restart()
+        self.assertEqual(settled[3:], ["idle"])
+        cancelled("\n", BadTask)
+        self.result(caller.stop())
+        cancelled("idle", NotReady)
+        self.assertEqual(settled[4:], ["\n", "idle"])
 
     def test_a_call_that_is_cancelled_before_it_is_sent_is_never_sent(self) -> None:
         worker = self.worker()

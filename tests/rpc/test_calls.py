@@ -17,7 +17,7 @@ from twbridge.errors import (
     NotReady,
     TaskError,
 )
-from twbridge.rpc.calls import GRACE, WAITING_MAX, Calls
+from twbridge.rpc.calls import GRACE, LEFT_MAX, WAITING_MAX, Calls
 from twbridge.rpc.messages import Accepted, DeadLetter, Failed, Progress, Result
 from twbridge.rpc.pending import Call
 from twbridge.rpc.serializers import Body, Serializers
@@ -30,7 +30,7 @@ class CallsCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.told: list[tuple[str, str]] = []
+        self.told: list[tuple[str, str, str]] = []
         self.calls = Calls(
             self.clock.seconds,
             tell=lambda *each: self.told.append(each),
@@ -213,7 +213,15 @@ class DeadlineTests(CallsCase):
         self.calls.take(Accepted("a", "w", "control"))
         self.pass_time(3)
         self.assertEqual(self.error(called, CallTimeout).timeout, 3.0)
-        self.assertEqual(self.told, [("control", "a")])
+        self.assertEqual(self.told, [("control", "a", "deadline")])
+
+    def test_a_worker_that_takes_one_too_late_is_told(self) -> None:
+        called = self.call()
+        self.confirm()
+        self.pass_time(3)
+        self.error(called, ExpirationError)
+        self.calls.take(Accepted("a", "w", "control"))
+        self.assertEqual(self.told, [("control", "a", "deadline")])
 
     def test_each_has_its_own(self) -> None:
         called = {seconds: self.call(f"{seconds}", float(seconds)) for seconds in (3, 1, 2)}
@@ -318,7 +326,7 @@ class CancelTests(CallsCase):
         self.error(called, CallCancelled)
         self.assertEqual(self.told, [])
         self.calls.take(Accepted("a", "w", "control"))
-        self.assertEqual(self.told, [("control", "a")])
+        self.assertEqual(self.told, [("control", "a", "cancelled")])
         self.result()
 
     def test_after_that_the_worker_is_told_at_once(self) -> None:
@@ -326,7 +334,7 @@ class CancelTests(CallsCase):
         self.calls.take(Accepted("a", "w", "control"))
         called.cancel()
         self.error(called, CallCancelled)
-        self.assertEqual(self.told, [("control", "a")])
+        self.assertEqual(self.told, [("control", "a", "cancelled")])
         self.calls.take(Failed("a", "w", "cancelled", "Cancelled", ""))
 
     def test_after_its_end_nothing_happens(self) -> None:
@@ -342,7 +350,129 @@ class CancelTests(CallsCase):
         self.calls.take(Accepted("a", "w", "control"))
         self.calls.take(Progress("a", "w", 1, BODY))
         self.error(called, CallCancelled)
-        self.assertEqual(self.told, [("control", "a")])
+        self.assertEqual(self.told, [("control", "a", "cancelled")])
+
+
+class StrayTests(CallsCase):
+    """What comes for calls that are not pending."""
+
+    def accept(self, id: str = "a", control: str = "control") -> None:
+        self.calls.take(Accepted(id, "w", control))
+
+    def test_what_this_caller_did_not_give_up_is_not_ended(self) -> None:
+        done, failed = self.call("done"), self.call("failed")
+        self.result("done")
+        self.calls.take(Failed("failed", "w", "failed", "ValueError", "no"))
+        self.successResultOf(done)
+        self.error(failed, TaskError)
+        for id in ("done", "failed", "never heard of"):
+            self.accept(id)
+        self.assertEqual((self.told, self.calls.strays), ([], 3))
+
+    def test_a_worker_with_another_control_queue_is_told_again(self) -> None:
+        called = self.call()
+        self.accept()
+        called.cancel()
+        self.error(called, CallCancelled)
+        self.accept(control="another")
+        self.assertEqual([each[0] for each in self.told], ["control", "another"])
+
+    def test_after_a_loss_nobody_is_told_of_what_was_before(self) -> None:
+        called = self.call()
+        called.cancel()
+        self.error(called, CallCancelled)
+        self.calls.lose("gone")
+        self.accept()
+        self.assertEqual(self.told, [])
+
+    def test_so_many_are_remembered(self) -> None:
+        for number in range(LEFT_MAX + 1):
+            called = self.call(f"{number}")
+            called.cancel()
+            self.error(called, CallCancelled)
+        self.accept("0")
+        self.assertEqual(self.told, [])
+        for id in ("1", f"{LEFT_MAX}"):
+            self.accept(id)
+        self.assertEqual([each[1] for each in self.told], ["1", f"{LEFT_MAX}"])
+
+
+class SettledTests(CallsCase):
+    """Who counts calls hears when the broker has no more of one."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.settled: list[str] = []
+
+    def begin(self, id: str = "a", **more: Any) -> Deferred[Any]:
+        return self.call(id, on_settled=lambda: self.settled.append(id), **more)
+
+    def cancelled(self, id: str = "a", **more: Any) -> None:
+        called = self.begin(id, **more)
+        called.cancel()
+        self.error(called, CallCancelled)
+
+    def test_at_its_end_before_its_result_is_told(self) -> None:
+        called = self.begin()
+        called.addCallback(lambda _: self.settled.append("told"))
+        self.result()
+        self.assertEqual(self.settled, ["a", "told"])
+        late = self.begin()
+        self.pass_time(3)
+        self.error(late, ExpirationError)
+        self.assertEqual(self.settled[2:], ["a"])
+
+    def test_one_that_is_cancelled_when_a_worker_takes_it(self) -> None:
+        self.cancelled()
+        self.calls.take(Progress("a", "w", 1, BODY))
+        self.assertEqual(self.settled, [])
+        self.calls.take(Accepted("a", "w", "control"))
+        self.assertEqual((self.settled, len(self.told)), (["a"], 1))
+
+    def test_one_that_is_cancelled_when_it_is_answered_or_dies(self) -> None:
+        for reply in (
+            Result("a", "w", BODY),
+            Failed("a", "w", "lost", "WorkerLost", ""),
+            DeadLetter("a", "maxlen"),
+        ):
+            self.cancelled()
+            self.assertEqual(self.settled, [])
+            self.calls.take(reply)
+            self.calls.take(reply)
+            self.assertEqual(self.settled, ["a"])
+            self.settled.clear()
+
+    def test_one_that_is_cancelled_at_its_deadline(self) -> None:
+        self.cancelled()
+        self.assertEqual(self.calls.due(), 3.0)
+        self.pass_time(2)
+        self.assertEqual(self.settled, [])
+        self.pass_time(1)
+        self.assertEqual((self.settled, self.calls.due()), (["a"], None))
+
+    def test_one_that_is_cancelled_when_the_broker_refuses_it(self) -> None:
+        self.cancelled()
+        self.calls.refuse(self.made["a"], NotReady("no"))
+        self.assertEqual(self.settled, ["a"])
+
+    def test_one_that_is_cancelled_after_a_worker_took_it_or_before_it_was_sent_at_once(
+        self,
+    ) -> None:
+        called = self.begin()
+        self.calls.take(Accepted("a", "w", "control"))
+        called.cancel()
+        self.error(called, CallCancelled)
+        self.assertEqual(self.settled, ["a"])
+        self.cancelled("b", sent=False)
+        self.assertEqual(self.settled, ["a", "b"])
+
+    def test_all_when_the_broker_is_lost_or_the_caller_stops(self) -> None:
+        for end in (self.calls.lose, self.calls.end):
+            self.cancelled("a")
+            self.cancelled("b", timeout=None)
+            end("gone")
+            self.assertEqual(self.settled, ["a", "b"])
+            self.settled.clear()
 
 
 class LossTests(CallsCase):
@@ -369,7 +499,7 @@ class LossTests(CallsCase):
         self.calls.end("stopped")
         for each in (sent, waiting):
             self.error(each, CallLost)
-        self.assertEqual((len(self.calls), self.told), (0, [("control", "a")]))
+        self.assertEqual((len(self.calls), self.told), (0, [("control", "a", "cancelled")]))
 
 
 class WaitingTests(CallsCase):

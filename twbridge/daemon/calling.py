@@ -38,10 +38,16 @@ class OnDemand:
         timeout: float | None,
         headers: Mapping[str, Any] | None,
         on_progress: Callable[[Body], None] | None,
+        on_settled: Callable[[], object] | None,
     ) -> Deferred[Any]:
         """See ``Caller.call_raw``."""
         return self._begun().call_raw(
-            name, body, timeout=timeout, headers=headers, on_progress=on_progress
+            name,
+            body,
+            timeout=timeout,
+            headers=headers,
+            on_progress=on_progress,
+            on_settled=on_settled,
         )
 
     def stop(self) -> Deferred[None]:

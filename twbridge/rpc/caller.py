@@ -215,13 +215,24 @@ class Caller:
         on_progress: Callable[[Body], None] | None = None,
         priority: int = 0,
         persistent: bool = False,
+        on_settled: Callable[[], object] | None = None,
     ) -> Deferred[Result]:
-        """As :meth:`call`, with bodies as they travel: fires with the whole ``Result``."""
+        """As :meth:`call`, with bodies as they travel: fires with the whole ``Result``.
+
+        Args:
+            on_settled: called once, when nothing of the call waits at the broker any more, as far
+                as is known here: at its end, just before the Deferred fires. Later where it was
+                cancelled before a worker took it: when one does, and is told, or when the broker
+                drops the request, or is lost.
+        """
         try:
             call = self._new(name, body, timeout, headers, priority, persistent)
         except Exception:
+            if on_settled is not None:
+                on_settled()
             return fail(Failure())
         call.on_progress = on_progress
+        call.on_settled = on_settled
         return self._requests.begin(call)
 
     def _new(

@@ -25,15 +25,26 @@ from twbridge.errors import (
     NotReady,
     TaskError,
 )
-from twbridge.rpc.messages import Accepted, DeadLetter, Failed, Progress, Reply, Result
+from twbridge.rpc.messages import (
+    Accepted,
+    CancelReason,
+    DeadLetter,
+    Failed,
+    Progress,
+    Reply,
+    Result,
+)
 from twbridge.rpc.pending import Call
 
-__all__ = ["GRACE", "WAITING_MAX", "Calls"]
+__all__ = ["GRACE", "LEFT_MAX", "WAITING_MAX", "Calls"]
 
 _log = Logger()
 
 #: Bytes of bodies that may wait for the broker; a call past it fails at once.
 WAITING_MAX: Final = 64 * 1024 * 1024
+#: Calls that were cancelled or too late lately: a worker that takes one of them is told. Older
+#: ones are forgotten.
+LEFT_MAX: Final = 10_000
 #: Seconds that the error of a rejected call may come behind the news of its rejection: they take
 #: different ways.
 GRACE: Final = 1.0
@@ -48,7 +59,7 @@ class Calls:
 
     Args:
         seconds: the clock of their deadlines.
-        tell: called with a control queue and the id of a call that its worker is to end.
+        tell: called with a control queue, the id of a call that its worker is to end, and why.
         why: says why calls are not sent.
     """
 
@@ -56,7 +67,7 @@ class Calls:
         self,
         seconds: Callable[[], float],
         *,
-        tell: Callable[[str, str], object],
+        tell: Callable[[str, str, CancelReason], object],
         why: Callable[[], str],
     ) -> None:
         #: Those that are sent.
@@ -64,6 +75,9 @@ class Calls:
         #: Those that are not yet, in the order in which they were made.
         self.waiting: OrderedDict[str, Call] = OrderedDict()
         self._waiting_bytes = 0
+        # Those that have ended, and whose requests may wait in their queues.
+        self._unsettled: dict[str, Call] = {}
+        self._left: OrderedDict[str, CancelReason] = OrderedDict()
         #: Replies for calls that have ended or never were.
         self.strays = 0
         self._seconds = seconds
@@ -126,11 +140,21 @@ class Calls:
         if deferred is not None:
             deferred.errback(Failure(error))
 
+    def refuse(self, call: Call, error: BaseException) -> None:
+        """Its request is in no queue; so it has failed, if it had not ended before."""
+        self._settle(call)
+        self.fail(call, error)
+
     def cancel(self, call: Call) -> None:
-        """Its caller does not want it any more; a worker that has accepted it is told."""
-        if call.deferred is not None:
-            self._leave(call)
-            self.fail(call, CallCancelled(call.task))
+        """Its caller does not want it any more; a worker that has accepted it, or will, is told."""
+        if call.deferred is None:
+            return
+        sent = call.id in self.pending
+        if sent:
+            self._leave(call, "cancelled")
+        if sent and call.control is None and call.on_settled is not None:
+            self._unsettled[call.id] = call
+        self.fail(call, CallCancelled(call.task))
 
     def lose(self, why: str) -> None:
         """The queue of the replies is gone: what was sent can't be answered any more."""
@@ -138,22 +162,40 @@ class Calls:
             # One that is answered elsewhere is told of its confirm by the link.
             if call.reply_to is None:
                 self.fail(call, CallLost(call.task, call.rejected or why))
+        self._forget_left()
 
     def end(self, why: str) -> None:
         """The caller stops: all end, and the workers are told."""
         for call in [*self.pending.values(), *self.waiting.values()]:
             if call.deferred is not None:
-                self._leave(call)
+                if call.control is not None:
+                    self._tell(call.control, call.id, "cancelled")
                 self.fail(call, CallLost(call.task, why))
+        self._forget_left()
 
     def refuse_waiting(self, why: str) -> None:
         """What waits will not be sent."""
         for call in list(self.waiting.values()):
             self.fail(call, NotReady(why))
 
-    def _leave(self, call: Call) -> None:
+    def _leave(self, call: Call, reason: CancelReason) -> None:
+        """Nobody waits for it any more. A worker that has another control queue later says so."""
+        self._left[call.id] = reason
+        if len(self._left) > LEFT_MAX:
+            self._left.popitem(last=False)
         if call.control is not None:
-            self._tell(call.control, call.id)
+            self._tell(call.control, call.id, reason)
+
+    def _forget_left(self) -> None:
+        self._left.clear()
+        for call in list(self._unsettled.values()):
+            self._settle(call)
+
+    def _settle(self, call: Call) -> None:
+        self._unsettled.pop(call.id, None)
+        settled, call.on_settled = call.on_settled, None
+        if settled is not None:
+            settled()
 
     def _forget(self, call: Call) -> Deferred[Any] | None:
         deferred, call.deferred = call.deferred, None
@@ -163,6 +205,8 @@ class Calls:
             assert call.body is not None
             self._waiting_bytes -= len(call.body.data)
         call.body = None
+        if call.id not in self._unsettled:
+            self._settle(call)
         return deferred
 
     # -- deadlines --------------------------------------------------------------------------
@@ -170,7 +214,7 @@ class Calls:
     def _watch(self, call: Call) -> None:
         self._count += 1
         heappush(self._heap, (call.deadline, self._count, call))
-        if len(self._heap) > 2 * len(self) + _SLACK:
+        if len(self._heap) > 2 * (len(self) + len(self._unsettled)) + _SLACK:
             self._heap = [each for each in self._heap if _is_due(each)]
             heapify(self._heap)
 
@@ -187,7 +231,10 @@ class Calls:
         while self._heap and self._heap[0][0] <= now:
             entry = heappop(self._heap)
             if _is_due(entry):
-                self._late(entry[2])
+                if entry[2].deferred is None:
+                    self._settle(entry[2])  # the broker has dropped its request
+                else:
+                    self._late(entry[2])
 
     def _late(self, call: Call) -> None:
         waited = self._seconds() - call.begun
@@ -196,9 +243,10 @@ class Calls:
         elif call.confirm is None:
             self.fail(call, NotReady(f"the call was not sent in time: {self._why()}"))
         elif call.accepted:
-            self._leave(call)
+            self._leave(call, "deadline")
             self.fail(call, CallTimeout(call.task, call.timeout or waited))
         else:
+            self._leave(call, "deadline")
             confirmed = call.confirm.called
             reason = "nobody took it" if confirmed else "the broker did not confirm the request"
             self.fail(call, ExpirationError(call.task, reason, waited, call.timeout or waited))
@@ -209,10 +257,7 @@ class Calls:
         """A reply, or a dead letter, has come."""
         call = self.pending.get(reply.id)
         if call is None:
-            self.strays += 1
-            if type(reply) is Accepted:
-                # Ended here before a worker took it: cancelled, or past its deadline.
-                self._tell(reply.control, reply.id)
+            self._stray(reply)
         elif type(reply) is Result:
             self._result(call, reply)
         elif type(reply) is Accepted:
@@ -223,6 +268,16 @@ class Calls:
             self.fail(call, _error(call.task, reply, self._seconds() - call.begun))
         elif type(reply) is DeadLetter:
             self._dead(call, reply)
+
+    def _stray(self, reply: Reply) -> None:
+        self.strays += 1
+        reason = self._left.get(reply.id)
+        # What nobody gave up here is for somebody else to end.
+        if reason is not None and type(reply) is Accepted:
+            self._tell(reply.control, reply.id, reason)
+        call = self._unsettled.get(reply.id)
+        if call is not None and type(reply) is not Progress:
+            self._settle(call)
 
     def _result(self, call: Call, reply: Result) -> None:
         if call.decode is None:
@@ -271,8 +326,11 @@ _REJECTED = {
 
 
 def _is_due(entry: tuple[float, int, Call]) -> bool:
-    """Whether an entry of the heap is the deadline of a call that has not ended."""
-    return entry[2].deferred is not None and entry[0] == entry[2].deadline
+    """Whether an entry of the heap is the deadline of a call that has not ended, or whose request
+    may still wait.
+    """
+    deadline, _, call = entry
+    return deadline == call.deadline and (call.deferred is not None or call.on_settled is not None)
 
 
 def _error(task: str, reply: Failed, waited: float) -> CallError:

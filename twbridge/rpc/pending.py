@@ -25,6 +25,8 @@ class Call:
         decode: makes the value that the Deferred fires with of a result's body; None: it fires
             with the ``Result``.
         on_progress: called with each progress, decoded in the same way.
+        on_settled: called once, before the Deferred fires, or, where it was cancelled before a
+            worker took it, as soon as its request waits in no queue any more.
     """
 
     __slots__ = (
@@ -40,6 +42,7 @@ class Call:
         "id",
         "number",
         "on_progress",
+        "on_settled",
         "persistent",
         "priority",
         "rejected",
@@ -63,6 +66,7 @@ class Call:
         reply_to: str | None = None,
         decode: Callable[[Body], Any] | None = None,
         on_progress: Callable[[Any], object] | None = None,
+        on_settled: Callable[[], object] | None = None,
     ) -> None:
         self.id = id
         self.task = task
@@ -75,6 +79,7 @@ class Call:
         self.reply_to = reply_to
         self.decode = decode
         self.on_progress = on_progress
+        self.on_settled = on_settled
         self.deadline = math.inf if timeout is None else begun + timeout
         #: None once it has ended.
         self.deferred: Deferred[Any] | None = None

@@ -26,6 +26,7 @@ from twbridge.rpc.calls import Calls
 from twbridge.rpc.messages import (
     DLX,
     Cancel,
+    CancelReason,
     Request,
     control_properties,
     request_properties,
@@ -120,6 +121,8 @@ class Requests:
         """A new call: sent now, or when it can be."""
         calls = self._calls
         if not self._started or self._link.state in ("closing", "closed"):
+            if call.on_settled is not None:
+                call.on_settled()
             return fail(NotReady("the caller is not started, or its link is closed"))
         deferred = calls.add(call)
         if self._open and not calls.waiting and not self._link.pressed:
@@ -157,6 +160,7 @@ class Requests:
             call.priority,
             left,
             call.persistent,
+            call.reply_to is not None,
         )
         self._calls.pending[call.id] = call
         call.confirm = self._link.publish(
@@ -179,10 +183,11 @@ class Requests:
             error = UnknownTask(call.task)
         elif isinstance(error, OutcomeUnknown):
             error = CallLost(call.task, str(error))
-        self._calls.fail(call, error or CallLost(call.task, "it was not published"))
+        self._calls.refuse(call, error or CallLost(call.task, "it was not published"))
 
-    def _end_at_worker(self, control: str, id: str) -> None:
-        told = self._link.publish("", control, b"", control_properties(Cancel(id, self._caller)))
+    def _end_at_worker(self, control: str, id: str, reason: CancelReason) -> None:
+        cancel = control_properties(Cancel(id, self._caller, reason))
+        told = self._link.publish("", control, b"", cancel)
         told.addErrback(lambda failure: failure.trap(TwbridgeError) and None)
 
     # -- the link, replies, deadlines -------------------------------------------------------
