@@ -33,6 +33,7 @@
     │   ├── CallCancelled        cancelled
     │   ├── CallLost             unknown
     │   └── TaskError            worker_error
+    │       └── BadArguments     worker_error: the body is not what the task takes
     ├── PublicError              worker_error; what a task raises for all to read
     ├── BadMessage               worker_error (a ValueError)
     │   ├── BadBody              a body that can't be made, read or inflated
@@ -347,13 +348,19 @@ class CallTimeout(CallError, TimeoutError):
     """A worker took the call, and did not end it in time.
 
     Args:
-        timeout: how long it was allowed to take, in seconds.
+        timeout: how long it was allowed to take, in seconds; where its worker ended it, how long
+            it took.
+        by_worker: whether it was stopped before the caller's time was over: at the task's own
+            timeout.
     """
 
     code = "timeout"
 
-    def __init__(self, task: str, timeout: float) -> None:
-        super().__init__(task, f"the task {task!r} did not end within {timeout:g} s")
+    def __init__(self, task: str, timeout: float, *, by_worker: bool = False) -> None:
+        text = f"the task {task!r} did not end within {timeout:g} s"
+        if by_worker:
+            text = f"the task {task!r} was stopped at its own timeout, after {timeout:.3g} s"
+        super().__init__(task, text)
         self.timeout = timeout
 
     @property
@@ -419,6 +426,17 @@ class TaskError(CallError):
     @property
     def public(self) -> str:
         return self.message if self.is_public else super().public
+
+
+class BadArguments(TaskError):
+    """The body is not what the task takes: it can't be read, or does not fill the parameters.
+
+    The task did not run.
+    """
+
+    @property
+    def public(self) -> str:
+        return "The body is not what the task takes."
 
 
 class PublicError(TwbridgeError):

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from twbridge import errors
 from twbridge.errors import (
+    BadArguments,
     BadBody,
     BadTask,
     CallCancelled,
@@ -70,6 +71,18 @@ CALLS: tuple[tuple[CallError, str, str, str], ...] = (
         "worker_error",
         "PublicError: No seats left.",
         "No seats left.",
+    ),
+    (
+        CallTimeout("add", 1.0234, by_worker=True),
+        "timeout",
+        "the task 'add' was stopped at its own timeout, after 1.02 s",
+        "The task did not end in time.",
+    ),
+    (
+        BadArguments("add", "TypeError", "missing a required argument: 'secret'"),
+        "worker_error",
+        "TypeError: missing a required argument: 'secret'",
+        "The body is not what the task takes.",
     ),
 )
 

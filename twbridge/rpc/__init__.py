@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from twbridge.errors import (
+    BadArguments,
     BadBody,
     BadReply,
     BadRequest,
@@ -18,11 +19,15 @@ from twbridge.errors import (
     CallError,
     CallLost,
     CallTimeout,
+    ChannelClosed,
     DuplicateTask,
+    EncodeError,
     ExpirationError,
     LoadError,
+    NotReady,
     PublicError,
     TaskError,
+    TwbridgeError,
     UnknownTask,
 )
 from twbridge.rpc.context import context
@@ -38,6 +43,7 @@ if TYPE_CHECKING:
 TimeoutError = CallTimeout
 
 __all__ = [
+    "BadArguments",
     "BadBody",
     "BadReply",
     "BadRequest",
@@ -49,12 +55,16 @@ __all__ = [
     "CallLost",
     "CallTimeout",
     "Caller",
+    "ChannelClosed",
     "DuplicateTask",
+    "EncodeError",
     "ExpirationError",
     "LoadError",
+    "NotReady",
     "PublicError",
     "TaskError",
     "TimeoutError",
+    "TwbridgeError",
     "UnknownTask",
     "context",
     "gather",
