@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NoReturn
 from uuid import uuid4
 
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from tests.rpc.executors_case import lives, of, reactor, until
+from tests.rpc.executors_case import ExecutorsCase, lives, of, reactor, until
 from twbridge.errors import LoadError
 from twbridge.rpc.executors import process
-from twbridge.rpc.executors.outcomes import Died, Done
+from twbridge.rpc.executors.outcomes import Broke, Died, Done, TimedOut
 from twbridge.rpc.executors.pool import Executors
 from twbridge.rpc.messages import Request
 from twbridge.rpc.serializers import Body
@@ -25,13 +30,39 @@ ROOT = Path(__file__).parent.parent.parent
 NULL = Body(b"null", "application/json")
 
 
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """Nothing can be opened."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def open_files() -> int:
+    """How many files this process has open."""
+    return len(os.listdir("/proc/self/fd"))
+
+
+class Forkless:
+    """The reactor of a machine that has no room for one more process."""
+
+    def spawnProcess(self, *_: object, **__: object) -> NoReturn:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(reactor, name)
+
+
 class StartTests(TestCase):
     """What can happen when a child starts."""
 
     timeout = 60
 
-    def make(self, module: str) -> Executors:
-        executors = Executors(reactor, module, worker="w", concurrency=1, settings={}, grace=0.2)
+    def make(self, module: str, on: Any = reactor) -> Executors:
+        executors = Executors(on, module, worker="w", concurrency=1, settings={}, grace=0.2)
         self.addCleanup(executors.stop)
         return executors
 
@@ -90,6 +121,18 @@ class StartTests(TestCase):
             raise AssertionError("it has started")
 
     @of
+    async def test_where_there_is_no_room_for_a_process_that_is_told(self) -> None:
+        error = await self.error(self.make("tests.rpc.modules.functions", Forkless()))
+        self.assertIn("Resource temporarily unavailable", str(error))
+        before = open_files()
+        error = await self.error(self.make("tests.rpc.modules.functions", Forkless()))
+        executors = self.make("tests.rpc.modules.functions")
+        with no_more_files():
+            error = await self.error(executors)
+        self.assertIn("no process can be started: [Errno 24]", str(error))
+        self.assertEqual(open_files(), before)
+
+    @of
     async def test_settings_that_no_process_can_be_given_are_refused(self) -> None:
         with self.assertRaisesRegex(TypeError, "the settings can't be given to the tasks"):
             Executors(reactor, "m", worker="w", concurrency=1, settings={"a": object()})
@@ -123,6 +166,61 @@ class StartTests(TestCase):
         assert isinstance(outcome, Died)
         self.assertIn("No process could be started for it", outcome.text)
         self.flushLoggedErrors()
+
+
+class ShortageTests(ExecutorsCase):
+    """There is nothing left to replace a child with, for a while."""
+
+    module = "functions"
+
+    @of
+    async def test_a_call_ends_at_its_deadline_and_later_ones_find_a_process(self) -> None:
+        before, path = open_files(), self.path()
+        staff = self.executors._crews["process"].staff
+        run = self.run_task("loop", str(path), timeout=1.0)
+        await until(path.exists)
+        with no_more_files():
+            self.assertEqual(await run.done, TimedOut())
+            await until(lambda: not staff.children)
+        self.assertEqual(await self.result("add", [1, 2]), 3)
+        self.assertEqual(open_files(), before)
+
+
+class UnknownTests(ExecutorsCase):
+    """A call of a task that is not there."""
+
+    module = "functions"
+
+    @of
+    async def test_it_fails_for_good_and_those_after_it_run(self) -> None:
+        known = self.tasks["add"]
+        other = msgspec.structs.replace(known, name="no such")
+        request = Request("c-2", "add", "me", NULL)
+        for _ in range(2):
+            outcome = await self.executors.run(other, request).done
+            expected = Broke("UnknownTask", "there is no task 'no such'", final=True)
+            self.assertEqual(outcome, expected)
+        pids = self.pids()
+        self.assertEqual(await self.result("add", [1, 2]), 3)
+        self.assertEqual(self.pids(), pids)
+
+    @of
+    async def test_what_runs_is_the_task_and_not_what_the_request_names(self) -> None:
+        request = Request("c-2", "pid", "me", Body(b"[1, 2]", "application/json"))
+        outcome = await self.executors.run(self.tasks["add"], request).done
+        self.assertEqual(self.value(outcome), 3)
+
+
+class UnknownThreadTests(UnknownTests):
+    """The same among threads."""
+
+    module = "threads"
+
+
+class UnknownCoroutineTests(UnknownTests):
+    """The same among coroutines."""
+
+    module = "coroutines"
 
 
 class _Host(ProcessProtocol):

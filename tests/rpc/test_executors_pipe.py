@@ -113,6 +113,20 @@ class DeadlinesTests(SynchronousTestCase):
         self.assertEqual([item for item, _ in self.due], ["b"])
         self.deadlines.drop("b", step)
 
+    def test_one_that_fails_keeps_no_other_from_its_time(self) -> None:
+        def due(item: str) -> None:
+            self.due.append((item, 0.0))
+            raise OSError("no more files")
+
+        deadlines: Deadlines[str] = Deadlines(self.clock, due)
+        for item, wait in (("a", 1.0), ("b", 1.0), ("c", 1.1), ("d", 5.0)):
+            deadlines.add(item, self.clock.seconds() + wait)
+        self.clock.advance(2)
+        self.assertEqual({item for item, _ in self.due}, {"a", "b", "c"})
+        self.clock.advance(4)
+        self.assertEqual(self.due[-1][0], "d")
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 4)
+
     def test_a_stopped_one_leaves_no_timer(self) -> None:
         self.deadlines.add("a", self.clock.seconds() + 1)
         self.deadlines.stop()

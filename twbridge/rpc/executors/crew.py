@@ -87,7 +87,7 @@ class Crew:
         body = request.body
         order = Order(
             run.number,
-            request.task,
+            run.task.name,
             request.id,
             body.data,
             body.content_type,
@@ -165,11 +165,13 @@ class Crew:
             pid=child.pid,
         )
         # What it says can't be heard while its pipe is not read.
-        was_heard, name = run.was_heard or child.is_paused, run.request.task
-        self.staff.retire(child)
+        was_heard, name = run.was_heard or child.is_paused, run.task.name
+        was_active = self.staff.retire(child)
         self._settle(run, verdict)
         if not was_heard:
             child.kill(f"it was killed, because the task {name!r} did not stop and blocked it")
+        if was_active:
+            self.staff.replace()
 
     # -- children
 

@@ -7,8 +7,11 @@ from heapq import heappop, heappush
 from typing import Any, Final, Generic, TypeVar
 
 from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
 
 __all__ = ["STEP", "Deadlines"]
+
+_log = Logger()
 
 #: Seconds that a deadline may be late: those within one step share one timer.
 STEP: Final = 0.05
@@ -21,7 +24,7 @@ class Deadlines(Generic[T]):
 
     Args:
         clock: an ``IReactorTime``.
-        due: called with each.
+        due: called with each. What it raises is logged, and keeps nothing else from its time.
     """
 
     def __init__(self, clock: Any, due: Callable[[T], object]) -> None:
@@ -71,7 +74,15 @@ class Deadlines(Generic[T]):
     def _tick(self) -> None:
         self._timer = None
         now = self._clock.seconds() + 1e-6
-        while self._order and self._order[0] * STEP <= now:
-            for item in self._steps.pop(heappop(self._order)):
-                self._due(item)
-        self._set_timer()
+        try:
+            while self._order and self._order[0] * STEP <= now:
+                for item in self._steps.pop(heappop(self._order)):
+                    self._hand_over(item)
+        finally:
+            self._set_timer()
+
+    def _hand_over(self, item: T) -> None:
+        try:
+            self._due(item)
+        except Exception:
+            _log.failure("What is due could not be carried out")

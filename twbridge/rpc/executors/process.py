@@ -111,25 +111,38 @@ class Child(ProcessProtocol):
         self._owed = 0
 
     def start(self) -> None:
-        """Start the process. What goes wrong is told to the owner, now or later."""
-        ours, theirs = socket.socketpair()
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        arguments = [sys.executable, "-P", "-m", __package__, *self._arguments]
-        fds = {0: null, 1: _open_or(1, null), 2: _open_or(2, null), PIPE_FD: theirs.fileno()}
-        self._channel = Channel(self._reactor, ours, self._take, self._closed)
+        """Start the process. What goes wrong is told to the owner, later."""
         try:
-            process = self._reactor.spawnProcess(
-                self, sys.executable, arguments, env=None, childFDs=fds
-            )
+            self.pid = self._spawn()
         except OSError as error:
+            # Of files, processes or memory there may be enough again, the next time.
+            if self._channel is not None:
+                self._channel.close()
             self._reactor.callLater(0, self._failed, f"no process can be started: {error}")
             return
-        finally:
-            theirs.close()
-            os.close(null)
-        self.pid = process.pid
         self.send(frame(self._begin))
         self._set_timer(START_TIMEOUT, f"it took more than {START_TIMEOUT:g} s to start")
+
+    def _spawn(self) -> int:
+        """The id of a new process; of what was opened for it, our end of the pipe stays open."""
+        arguments = [sys.executable, "-P", "-m", __package__, *self._arguments]
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                self._channel = Channel(self._reactor, ours, self._take, self._closed)
+            except OSError:
+                ours.close()
+                raise
+            null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            fds = {0: null, 1: _open_or(1, null), 2: _open_or(2, null), PIPE_FD: theirs.fileno()}
+            try:
+                process = self._reactor.spawnProcess(
+                    self, sys.executable, arguments, env=None, childFDs=fds
+                )
+            finally:
+                os.close(null)
+        pid: int = process.pid
+        return pid
 
     def send(self, data: bytes) -> None:
         """Write a frame."""

@@ -145,16 +145,16 @@ class Staff:
         if len(child.calls) == self._each - 1:
             self.open.append(child)
 
-    def retire(self, child: Child) -> None:
-        """It takes no more calls; another one does."""
+    def retire(self, child: Child) -> bool:
+        """It takes no more calls. Whether it took some until now: then `replace` it."""
         if child.state is not State.READY:
-            return
+            return False
         child.state = State.RETIRED
         self.remove(child)
         self._retired.append(child)
         if len(self._retired) > MAX_RETIRED:
             self._retired[0].kill("it was killed: too many tasks of its kind did not stop")
-        self.replace()
+        return True
 
     def remove(self, child: Child) -> bool:
         """Forget it. Whether it was to take calls."""

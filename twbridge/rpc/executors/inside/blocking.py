@@ -27,6 +27,8 @@ class _Calls:
         """Whether it is a call; then it is in the inbox."""
         if isinstance(message, Order):
             job = self._jobs.take(message)
+            if job is None:
+                return False
             self._running[job.number] = job
             self.inbox.put(job)
             return True

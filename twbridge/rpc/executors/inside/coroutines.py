@@ -113,6 +113,8 @@ class Desk:
     def _take(self, message: ToChild) -> None:
         if isinstance(message, Order):
             job = self._jobs.take(message)
+            if job is None:
+                return
             self._running[job.number] = job
             self._loop.create_task(self._run(job))
         elif isinstance(message, Stop):

@@ -105,9 +105,13 @@ class Jobs:
         self._plain = Serializers()
         self._pickle = Serializers(pickle=True)
 
-    def take(self, order: Order) -> Job:
-        """A call that is to run."""
-        task = self._tasks[order.task]
+    def take(self, order: Order) -> Job | None:
+        """A call that is to run; None where there is no such task, which it is answered with."""
+        task = self._tasks.get(order.task)
+        if task is None:
+            text = _clean(f"there is no task {order.task!r}")
+            self._send(frame(Raised(order.number, "UnknownTask", text, None, False, True)))
+            return None
         serializers = self._pickle if task.options.pickle else self._plain
         return Job(order, task, serializers, self._send)
 
