@@ -49,11 +49,16 @@ class FakeReactor(Clock):
     def __init__(self) -> None:
         super().__init__()
         self.processes: list[FakeProcess] = []
+        #: How often one can't be started.
+        self.failures = 0
 
     def spawnProcess(
         self, protocol: Any, executable: str, args: list[str], **options: Any
     ) -> FakeProcess:
         assert executable == args[0]
+        if self.failures:
+            self.failures -= 1
+            raise BlockingIOError(11, "Resource temporarily unavailable")
         process = FakeProcess(protocol, args, options)
         self.processes.append(process)
         return process
@@ -118,6 +123,36 @@ class SupervisorTests(SynchronousTestCase):
         self.reactor.alive[-1].end(signal=9)
         self.reactor.advance(0)
         self.assertEqual(len(self.reactor.alive), 3)
+
+    def test_one_that_can_not_be_started_is_tried_again_less_and_less_often(self) -> None:
+        first = self.running()[0]
+        self.reactor.failures = 4
+        first.end(signal=9)
+        pauses = []
+        while len(self.reactor.alive) < 3:
+            (call,) = self.reactor.getDelayedCalls()
+            pauses.append(call.getTime() - self.reactor.seconds())
+            self.reactor.advance(pauses[-1])
+        self.assertEqual(pauses, [0.0, 0.5, 1.0, 2.0, 4.0])
+
+    def test_a_first_one_that_can_not_be_started_is_tried_again_too(self) -> None:
+        self.reactor.failures = 2
+        started = self.supervisor.start()
+        self.reactor.pump([0.0, 0.5])
+        self.assertNoResult(started)
+        self.reactor.processes[0].serve()
+        self.assertIsNone(self.successResultOf(started))
+
+    def test_all_drain_while_one_can_not_be_started(self) -> None:
+        first, *others = self.running()
+        self.reactor.failures = 100
+        first.end(signal=9)
+        self.reactor.advance(0)
+        stopped = self.supervisor.stop()
+        for process in others:
+            process.end(code=0)
+        self.assertIsNone(self.successResultOf(stopped))
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_all_drain_and_none_is_replaced(self) -> None:
         processes = self.running()

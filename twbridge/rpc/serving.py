@@ -29,6 +29,9 @@ _logs = False
 #: What a worker's id is made of beside the host's name and the process id, in bytes: both may be
 #: the same in two containers.
 _RANDOM: Final = 2
+_URL: Final = "TWBRIDGE_AMQP_URL"
+#: Variables that a supervisor's workers begin with another value of, or without.
+_CHANGED: Final = (_URL, "TWBRIDGE_EMBEDDED_ENABLED")
 
 
 @dataclass(frozen=True)
@@ -55,16 +58,14 @@ def serve(serving: Serving) -> NoReturn:
 
     Exit codes: 0 after a signal, 1 when it can't begin, with one line on stderr.
     """
-    supervised = os.environ.pop(SUPERVISED, None)
-    if supervised is None and serving.forks > 1:
+    given = _supervised()
+    if given is None and serving.forks > 1:
         _log_to_stderr(serving.broker)
         react(_Supervising(serving))
-    if supervised is not None:
-        given = json.loads(supervised)
-        serving = Serving(
-            serving.module, serving.broker, 1, serving.options, {**given, **serving.settings}
-        )
-    react(_Serving(serving, supervised is not None))
+    if given is not None:
+        settings = {**given, **serving.settings}
+        serving = Serving(serving.module, serving.broker, 1, serving.options, settings)
+    react(_Serving(serving, given is not None))
 
 
 def run(
@@ -218,12 +219,30 @@ def _command(serving: Serving) -> list[str]:
 
 def _environment(serving: Serving) -> dict[str, str]:
     """The environment of one worker, with the broker that was found and the settings."""
-    kept = {k: v for k, v in os.environ.items() if k != "TWBRIDGE_EMBEDDED_ENABLED"}
-    return {
-        **kept,
-        "TWBRIDGE_AMQP_URL": serving.broker.url,
-        SUPERVISED: json.dumps(dict(serving.settings)),
+    kept = {k: v for k, v in os.environ.items() if k not in _CHANGED}
+    given = {
+        "settings": dict(serving.settings),
+        "environment": {name: os.environ.get(name) for name in _CHANGED},
     }
+    return {**kept, _URL: serving.broker.url, SUPERVISED: json.dumps(given)}
+
+
+def _supervised() -> dict[str, Any] | None:
+    """The settings that came from a supervisor; None where there is none.
+
+    From now on the environment, which tasks have too, is the one that the supervisor had: the
+    broker's password is in it only where somebody has put it there for all.
+    """
+    supervised = os.environ.pop(SUPERVISED, None)
+    if supervised is None:
+        return None
+    given = json.loads(supervised)
+    for name, value in given["environment"].items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+    settings: dict[str, Any] = given["settings"]
+    return settings
 
 
 def _log_to_stderr(broker: Broker) -> None:

@@ -181,25 +181,30 @@ class Supervisor:
             return
         if process.serves and self._reactor.seconds() - process.begun >= STEADY:
             fork.quick = 0
+        self._again(fork, f"A worker process ended ({_words(how)})")
+
+    def _again(self, fork: _Fork, why: str) -> None:
+        """Start one in this place, the later the more often it was in vain."""
         pause = min(PAUSE_MAX, PAUSE * 2 ** (fork.quick - 1)) if fork.quick else 0.0
         fork.quick += 1
-        _log.error(
-            "A worker process ended ({how}); another takes its place in {pause:g} s",
-            how=_words(how),
-            pause=pause,
-        )
+        _log.error("{why}; another takes its place in {pause:g} s", why=why, pause=pause)
         fork.later = self._reactor.callLater(pause, self._start, fork)
 
     def _start(self, fork: _Fork) -> None:
         fork.later = None
         fork.process = _Process(self, fork, self._reactor.seconds())
-        self._reactor.spawnProcess(
-            fork.process,
-            self._command[0],
-            self._command,
-            env=self._environment,
-            childFDs={0: "w", 1: 1, 2: 2, SERVES: "r"},
-        )
+        try:
+            self._reactor.spawnProcess(
+                fork.process,
+                self._command[0],
+                self._command,
+                env=self._environment,
+                childFDs={0: "w", 1: 1, 2: 2, SERVES: "r"},
+            )
+        except OSError as error:
+            # Of processes, memory or files there may be enough again, later.
+            fork.process = None
+            self._again(fork, f"A worker process could not be started ({error})")
 
 
 def _words(how: Any) -> str:
