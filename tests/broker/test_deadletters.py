@@ -77,6 +77,35 @@ class DeadLetterTests(SynchronousTestCase):
         self.client.publish("", "q")
         self.assertIn(b"\x05countl\0\0\0\0\0\0\0\x01", self.client.raw)
 
+    def test_a_life_that_a_publisher_made_up_keeps_no_letter_from_its_way(self) -> None:
+        self.dying(x_max_length=0)
+        most = 2**63 - 1
+        own = {"queue": "q", "reason": "maxlen"}
+        for entries, expected in (
+            ([{**own, "count": most}], [most]),
+            ([{**own, "count": -most}], [1 - most]),
+            ([{"queue": "a", "reason": "rejected", "count": most}], [1, most]),
+            ([], [1]),
+        ):
+            self.client.publish("", "q", headers={"x-death": entries})
+            self.assertEqual([one["count"] for one in self.headers()["x-death"]], expected)
+        for kind, field, count in (
+            ("T", b"\1zT" + b"\xff" * 8, 1),
+            ("T in place of the count", b"\5countT" + b"\xff" * 8, most),
+            ("T in a table", b"\1zF\0\0\0\x0b\1aT" + b"\xff" * 8, 1),
+            ("a name that grows", b"\xc8" + b"\xff" * 200 + b"V", 1),
+        ):
+            entry = b"\5queueS\0\0\0\1q\6reasonS\0\0\0\6maxlen" + field
+            headers = b"\7x-deathA%bF%b" % (
+                (len(entry) + 5).to_bytes(4, "big"),
+                len(entry).to_bytes(4, "big") + entry,
+            )
+            raw = b"\x20\0" + len(headers).to_bytes(4, "big") + headers
+            method = Basic.Publish(exchange="", routing_key="q")
+            self.client.send(wire.content_frames(1, method, raw, b"x", 131072))
+            self.assertEqual([one["count"] for one in self.headers()["x-death"]], [count], kind)
+        self.assertEqual(self.client.vhost.memory.used, 0)
+
     def test_what_the_publisher_wrote_stays_as_it_was(self) -> None:
         self.dying(x_max_length=0)
         # The header a is 7 in 8 bits, the expiration 60, the type not UTF-8.

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from twbridge.broker.deadletters import DeadLetters, Reason, Way
 from twbridge.broker.messages import OVERHEAD, Entry, Memory, Message
 from twbridge.broker.queues import Queue
 
@@ -48,6 +49,16 @@ class QueueTests(SynchronousTestCase):
     def fill(self, letters: str, queue: Queue | None = None) -> None:
         for letter in letters:
             (queue or self.queue).push(message(letter))
+
+    def test_one_whose_dead_letter_fails_is_forgotten_all_the_same(self) -> None:
+        class Nowhere(Way):
+            def send(self, message: Message, reason: Reason) -> None:
+                raise ValueError(reason)
+
+        queue = Queue("q", self.memory, Clock(), arguments={"x-max-length": 0})
+        queue.dead_letters = Nowhere(DeadLetters(lambda _, __: None, lambda: 0.0), "q", "", None)
+        self.assertRaises(ValueError, queue.push, message())
+        self.assertEqual((self.memory.used, len(queue)), (0, 0))
 
     def test_consumers_take_turns(self) -> None:
         one, two = FakeTaker(), FakeTaker()

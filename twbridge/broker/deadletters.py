@@ -8,16 +8,20 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from twbridge import wire
 from twbridge.broker import rewriting
 from twbridge.broker.messages import Message
+from twbridge.errors import EncodeError
 
 __all__ = ["DeadLetters", "Reason", "Target", "Way", "buried", "is_cycle"]
 
 Reason = Literal["expired", "rejected", "maxlen", "delivery_limit"]
 Death = Mapping[str, Any]
+
+#: What a count in 64 bits stays at.
+_MOST: Final = 2**63 - 1
 
 
 class Target(Protocol):
@@ -108,18 +112,13 @@ def buried(message: Message, reason: Reason, way: Way, time: int) -> Message:
     if message.ttl is not None:
         properties = wire.decode_properties(message.raw_properties)
         death["original-expiration"] = properties["expiration"]
-    changed = _with_death(death, message.headers)
+    changed, encoded = _told(death, message.headers)
     key, more_keys = message.routing_key, message.more_keys
     without: tuple[str, ...] = ()
     if way.routing_key is not None:
         key, more_keys, without = way.routing_key, (), ("CC",)
     headers = {name: value for name, value in message.headers.items() if name not in without}
-    raw = rewriting.rewritten(
-        message.raw_properties,
-        {name: _encoded(value) for name, value in changed.items()},
-        without=without,
-        expiration=False,
-    )
+    raw = rewriting.rewritten(message.raw_properties, encoded, without=without, expiration=False)
     return Message(
         way.exchange,
         key,
@@ -149,6 +148,15 @@ def _strings(value: Any) -> list[str]:
     return [key for key in value if isinstance(key, str)] if isinstance(value, list) else []
 
 
+def _told(death: Death, headers: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The headers that this death changes, and the same encoded."""
+    changed = _with_death(death, headers)
+    deaths = _sendable(changed.pop("x-death"), death)
+    encoded = {name: rewriting.value(value) for name, value in changed.items()}
+    encoded["x-death"] = rewriting.array([data for _, data in deaths])
+    return {**changed, "x-death": [one for one, _ in deaths]}, encoded
+
+
 def _with_death(death: Death, headers: Mapping[str, Any]) -> dict[str, Any]:
     """The headers that this death changes: one entry of ``x-death`` for each queue and reason."""
     if "x-death" not in headers:
@@ -160,7 +168,7 @@ def _with_death(death: Death, headers: Mapping[str, Any]) -> dict[str, Any]:
     latest, others = death, []
     for one in _joined(before):
         if _cause(one) == _cause(death):
-            latest = {**one, "count": _count(one) + 1}
+            latest = {**one, "count": min(_count(one), _MOST - 1) + 1}
         else:
             others.append(one)
     return {"x-death": [latest, *others]}
@@ -181,16 +189,29 @@ def _cause(death: Death) -> tuple[str, str]:
     return str(death.get("queue")), str(death.get("reason"))
 
 
+def _sendable(deaths: Sequence[Death], latest: Death) -> list[tuple[Death, bytes]]:
+    """Those that can be encoded, with how: a publisher may write what can only be read.
+
+    Args:
+        latest: in place of the first one, if that can't be.
+    """
+    told = []
+    for number, death in enumerate(deaths):
+        try:
+            told.append((death, _encoded(death)))
+        except (EncodeError, OverflowError):
+            if number == 0:
+                told.append((latest, _encoded(latest)))
+    return told
+
+
 def _count(death: Death) -> int:
     count = death.get("count")
-    return count if isinstance(count, int) else 0
+    return min(count, _MOST) if isinstance(count, int) else 0
 
 
-def _encoded(value: Any) -> bytes:
-    if isinstance(value, list):
-        return rewriting.array([_encoded(death) for death in value])
-    if isinstance(value, Mapping):
-        # Clients cast the count to the type that RabbitMQ gives it.
-        fields = {key: rewriting.value(of) for key, of in value.items()}
-        return rewriting.table({**fields, "count": rewriting.long(_count(value))})
-    return rewriting.value(value)
+def _encoded(death: Death) -> bytes:
+    # Clients cast the count to the type that RabbitMQ gives it.
+    count = rewriting.long(_count(death))
+    fields = {key: count if key == "count" else rewriting.value(of) for key, of in death.items()}
+    return rewriting.table({**fields, "count": count})

@@ -270,8 +270,10 @@ class Queue:
             self._lifetimes.watch(self.ready[0])
 
     def _discard(self, entry: Entry, reason: Reason) -> None:
-        self._bury(entry.message, reason)
-        self.settle(entry)
+        try:
+            self._bury(entry.message, reason)
+        finally:
+            self.settle(entry)
 
     def _bury(self, message: Message, reason: Reason) -> None:
         if self.dead_letters is not None and not self.deleted:
