@@ -6,32 +6,24 @@ import json
 import uuid
 from typing import Any
 
-from tests.integration import witness
 from tests.integration.bridge_cases import BridgeCase
 from tests.integration.chromium import Page
-from tests.integration.rabbitmq import in_thread
-from tests.integration.rpc_cases import RpcCase
+from tests.integration.rpc_cases import OnEmbedded, RpcCase, TaskCase
 from tests.integration.websocket import Client
 
 
-class RpcBridgeCase(BridgeCase, RpcCase):
+class RpcBridgeCase(RpcCase, BridgeCase):
     """A worker and a bridge of the class's own, before the shared node."""
-
-    timeout = 60
 
     @classmethod
     def setUpClass(cls) -> None:
-        super(BridgeCase, cls).setUpClass()
         super().setUpClass()
+        cls.start_bridge()
 
-    async def idle(self) -> str:
-        """A task with a queue, and without a worker."""
-        name = self.name("idle")
-        arguments = {"x-max-priority": 10, "x-dead-letter-exchange": "twbridge.dlx"}
-        queue = f"twbridge.task.{name}"
-        await in_thread(witness.declare, self.node.url(), queue, arguments=arguments)
-        self.addCleanup(lambda: in_thread(witness.delete, self.node.url(), queue))
-        return name
+    @classmethod
+    def start_bridge(cls) -> None:
+        """Start the bridge; the worker serves."""
+        super(TaskCase, cls).setUpClass()
 
     def begin(self, client: Client, task: str, /, body: Any = None, **fields: Any) -> str:
         """Call a task; gives the id of the call."""
@@ -59,6 +51,14 @@ class RpcBridgeCase(BridgeCase, RpcCase):
         words: list[Any] = []
         await caller.subscribe(channel, lambda _channel, word: words.append(word))
         return channel, words
+
+
+class OnOwnBroker(OnEmbedded):
+    """The same tests on a bridge that is the broker of the worker: it comes before their class."""
+
+    @classmethod
+    def start_bridge(cls) -> None:
+        """It serves: the worker is connected to it."""
 
 
 async def console(page: Page, source: str) -> Any:

@@ -135,12 +135,37 @@ class WorkerProcess:
         self._reaper.stdin.close()
 
 
-class RpcCase(BrokerCase):
+class TaskCase(BrokerCase):
+    """Tests of calls, on a broker that is the class's choice."""
+
+    timeout = 60
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.node = cls.own_node()
+
+    @classmethod
+    def own_node(cls) -> Node:
+        """The broker."""
+        return shared()
+
+    async def caller(self, url: str | None = None, **options: Any) -> Caller:
+        """A caller that is stopped after the test."""
+        caller = Caller(url or self.node.url(), reactor=reactor, **options)
+        self.addCleanup(caller.stop)
+        await caller.start()
+        return caller
+
+    def command(self, *arguments: str, url: str | None = None, **more: str) -> Deferred[Said]:
+        """What ``twbridge`` says to that."""
+        return in_thread(command, url or self.node.url(), *arguments, **more)
+
+
+class RpcCase(TaskCase):
     """Tests with a worker of the class's own, which serves ``rpc_tasks.py`` under names that
     nobody else uses.
     """
 
-    timeout = 60
     #: What the names of its tasks begin with.
     prefix: str
     #: Of the URL that workers get.
@@ -150,7 +175,7 @@ class RpcCase(BrokerCase):
 
     @classmethod
     def setUpClass(cls) -> None:
-        cls.node = cls.own_node()
+        super().setUpClass()
         cls.prefix = f"test.{uuid.uuid4().hex[:12]}."
         cls.folder = Path(tempfile.mkdtemp(prefix="twbridge-rpc-"))
         cls.shared = cls.started("--set", "colour=blue")
@@ -169,11 +194,6 @@ class RpcCase(BrokerCase):
             super().tearDownClass()
 
     @classmethod
-    def own_node(cls) -> Node:
-        """The broker."""
-        return shared()
-
-    @classmethod
     def started(cls, *options: str, tasks: Path = TASKS) -> WorkerProcess:
         """One more worker, which does not serve yet; the caller closes it."""
         url = cls.node.url(query=cls.query)
@@ -190,26 +210,26 @@ class RpcCase(BrokerCase):
         """The whole name of a task."""
         return self.prefix + task
 
-    async def caller(self, **options: Any) -> Caller:
-        """A caller that is stopped after the test."""
-        caller = Caller(self.node.url(), reactor=reactor, **options)
-        self.addCleanup(caller.stop)
-        await caller.start()
-        return caller
-
-    def command(self, *arguments: str, url: str | None = None, **more: str) -> Deferred[Said]:
-        """What ``twbridge`` says to that."""
-        return in_thread(command, url or self.node.url(), *arguments, **more)
+    async def idle(self) -> str:
+        """A task with a queue, and without a worker."""
+        name = self.name("idle")
+        arguments = {"x-max-priority": 10, "x-dead-letter-exchange": "twbridge.dlx"}
+        queue = f"twbridge.task.{name}"
+        await in_thread(witness.declare, self.node.url(), queue, arguments=arguments)
+        self.addCleanup(lambda: in_thread(witness.delete, self.node.url(), queue))
+        return name
 
 
-class OnEmbedded(RpcCase):
+class OnEmbedded(TaskCase):
     """The same tests on the broker of a bridge: it comes before their class."""
 
+    #: Of the bridge.
+    toml = ""
     bridge: Bridge
 
     @classmethod
     def own_node(cls) -> Node:
-        cls.bridge = Bridge("--embedded")
+        cls.bridge = Bridge("--embedded", toml=cls.toml)
         try:
             cls.bridge.start()
             return cast(Node, EmbeddedNode(cls.bridge))
@@ -221,8 +241,9 @@ class OnEmbedded(RpcCase):
     def tearDownClass(cls) -> None:
         try:
             super().tearDownClass()
-            assert cls.bridge.stop() == 0, cls.bridge.log
-            blameless(cls.bridge.log)
+            if cls.bridge.running:
+                assert cls.bridge.stop() == 0, cls.bridge.log
+                blameless(cls.bridge.log)
         finally:
             cls.bridge.close()
 

@@ -1,21 +1,18 @@
-"""Callers on RabbitMQ: expiry, losses, ten thousand calls, channels, queues, ``twbridge call``."""
+"""Callers: expiry, losses, ten thousand calls, channels, queues, ``twbridge call``."""
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
 import subprocess
-import sys
 import uuid
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from twisted.internet import reactor
-
-from tests.integration.cases import BrokerCase
 from tests.integration.rabbitmq import in_thread
+from tests.integration.rpc_cases import TWBRIDGE, OnEmbedded, TaskCase
 from tests.rpc.fake_worker import FakeWorker
 from twbridge.errors import (
     CallLost,
@@ -29,10 +26,8 @@ from twbridge.errors import (
 from twbridge.rpc.caller import Caller, gather
 from twbridge.rpc.messages import task_queue
 
-TWBRIDGE = Path(sys.executable).with_name("twbridge")
 
-
-class CallerCase(BrokerCase):
+class CallerCase(TaskCase):
     """Callers, and a worker of a few lines; tasks have names of the test's own."""
 
     def name(self) -> str:
@@ -43,12 +38,6 @@ class CallerCase(BrokerCase):
 
     def setUp(self) -> None:
         self._names: list[str] = []
-
-    async def caller(self, url: str | None = None, **options: Any) -> Caller:
-        caller = Caller(url or self.node.url(), reactor=reactor, **options)
-        self.addCleanup(caller.stop)
-        await caller.start()
-        return caller
 
     async def worker(self, url: str | None = None) -> FakeWorker:
         worker = FakeWorker(self.link(url))
@@ -68,8 +57,10 @@ class CallerCase(BrokerCase):
         self.assertGreater(lost, 0)
 
 
-class DeadLetterTests(CallerCase):
-    """Requests that come back."""
+class CallerRowsTests(CallerCase):
+    """What a caller may rely on."""
+
+    # -- Requests that come back --------------------------------------------------------------
 
     async def test_callers_get_exactly_their_own(self) -> None:
         """The head of the queue does not expire: what is behind it does when it is gone."""
@@ -111,9 +102,7 @@ class DeadLetterTests(CallerCase):
                 worker.echo(request)
         self.assertEqual([await called[0], await called[2]], [0, 2])
 
-
-class CallTests(CallerCase):
-    """Calls, and what becomes of them."""
+    # -- Calls, and what becomes of them -------------------------------------------------------
 
     async def test_an_unknown_task_fails_at_once(self) -> None:
         caller = await self.caller()
@@ -145,6 +134,37 @@ class CallTests(CallerCase):
         await self.until(lambda: worker.cancels)
         self.assertEqual(worker.cancels[0].id, worker.requests[0].id)
 
+    async def test_gathered_they_are_in_order_and_errors_are_values(self) -> None:
+        worker, caller = await self.worker(), await self.caller()
+        name, idle = self.name(), self.name()
+        await worker.serve(name, worker.echo)
+        await worker.declare(idle)
+        first, expired, unknown, last = await gather(
+            caller.call(name, "first"),
+            caller.call(idle, timeout=0.2),
+            caller.call(f"test.{uuid.uuid4().hex}"),
+            caller.call(name, "last"),
+        )
+        self.assertEqual((first, last), ("first", "last"))
+        self.assertIsInstance(expired, ExpirationError)
+        self.assertIsInstance(unknown, UnknownTask)
+
+    async def test_compressed_if_the_call_says_so_and_not_if_it_says_not(self) -> None:
+        worker, name, caller = await self.worker(), self.name(), await self.caller()
+        await worker.serve(name, worker.echo)
+        small, large = "x" * 200, "y" * 100_000
+        for value, compress, encoding in (
+            (small, None, None),
+            (small, True, "gzip"),
+            (large, None, "gzip"),
+            (large, False, None),
+        ):
+            self.assertEqual(await caller.call(name, value, compress=compress), value)
+            body = worker.requests[-1].body
+            self.assertEqual(body.content_encoding, encoding)
+            data = gzip.decompress(body.data) if encoding else body.data
+            self.assertEqual(data, value.encode())
+
     async def test_ten_thousand_are_outstanding_at_once(self) -> None:
         worker, name, caller = await self.worker(), self.name(), await self.caller()
         await worker.serve(name, prefetch=0)
@@ -156,27 +176,34 @@ class CallTests(CallerCase):
         self.assertEqual(await gather(*called), [*range(10_000)])
         self.assertEqual((len(caller), caller.strays), (0, 0))
 
-
-class LossTests(CallerCase):
-    """The connection goes away in the middle; test_rpc_worker.py has the broker itself."""
+    # -- The connection goes away in the middle; test_rpc_worker.py has the broker itself --------
 
     async def test_a_cut_connection_leaves_no_call_hanging(self) -> None:
         worker, name, proxy = await self.worker(), self.name(), await self.proxy()
-        await worker.serve(name, worker.echo)
-        caller = await self.caller(self.url_of(proxy))
         results: list[Any] = []
+        held: list[Any] = []
+        holding = True
+
+        def answer(request: Any) -> None:
+            """Every tenth is pending when the connection goes."""
+            if holding and request.body.data.endswith(b"9"):
+                held.append(request)
+            else:
+                worker.echo(request)
+
+        await worker.serve(name, answer, prefetch=0)
+        caller = await self.caller(self.url_of(proxy))
         for number in range(1000):
             caller.call(name, number).addBoth(_note, number, results)
-        await self.until(lambda: len(results) > 100)
+        await self.until(lambda: held and len(results) > 100)
         proxy.reset()
+        holding = False
         await self.until(lambda: len(results) == 1000, 15)
         self.check_outcomes(results)
         self.assertEqual(await caller.call(name, "again"), "again")
         self.assertEqual(len(caller), 0)
 
-
-class ChannelTests(CallerCase):
-    """Channels, and queues that are consumed."""
+    # -- Channels, and queues that are consumed -------------------------------------------------
 
     async def test_a_message_reaches_those_that_are_subscribed(self) -> None:
         channel = f"test.{uuid.uuid4()}"
@@ -214,10 +241,14 @@ class ChannelTests(CallerCase):
         self.assertEqual(error.reply_code, 404)
 
 
+class EmbeddedCallerRowsTests(OnEmbedded, CallerRowsTests):
+    """The same on the embedded broker."""
+
+
 class CommandTests(CallerCase):
     """``twbridge call``."""
 
-    def command(self, *arguments: str) -> subprocess.Popen[str]:
+    def run_command(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [str(TWBRIDGE), "call", *arguments],
             env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "AMQP_URL": self.node.url()},
@@ -245,9 +276,9 @@ class CommandTests(CallerCase):
         await worker.serve(name, answer)
         value = {"a": [1, "é", None]}
         commands = [
-            self.command(name, json.dumps(value), "--priority", "9", "--timeout", "15"),
-            self.command(name, "--header", "how=bytes", "--progress"),
-            self.command(name, "1", "--header", "how=badly"),
+            self.run_command(name, json.dumps(value), "--priority", "9", "--timeout", "15"),
+            self.run_command(name, "--header", "how=bytes", "--progress"),
+            self.run_command(name, "1", "--header", "how=badly"),
         ]
         said = [await self.says(command) for command in commands]
         self.assertEqual([code for code, _, _ in said], [0, 0, 1])
@@ -258,7 +289,7 @@ class CommandTests(CallerCase):
     async def test_interrupted_it_ends_the_call_at_its_worker(self) -> None:
         worker, name = await self.worker(), self.name()
         await worker.serve(name, worker.accept)
-        command = self.command(name)
+        command = self.run_command(name)
         await self.until(lambda: worker.requests)
         command.send_signal(signal.SIGINT)
         self.assertEqual(await self.says(command), (130, "", ""))

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from tests.integration import witness
 from tests.integration.bridge import Bridge, in_thread
+from tests.integration.bridge_cases import blameless
 from tests.integration.http_client import Caller, EventSource
 from tests.integration.rpc_bridge import RpcBridgeCase
 from tests.integration.stomp_client import Listener
@@ -30,6 +31,28 @@ REFUSED = {"forbidden", "bad_destination"}
 
 class GuardTests(RpcBridgeCase):
     """A client that would like a worker to run the task ``counter``, or to read what others ask."""
+
+    #: With the widest rules.
+    wide: Bridge
+
+    @classmethod
+    def start_bridge(cls) -> None:
+        super().start_bridge()
+        cls.wide = Bridge("--amqp-url", cls.amqp_url(), toml=RULES)
+        try:
+            cls.wide.start()
+        except BaseException:
+            cls.wide.close()
+            raise
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        try:
+            assert cls.wide.stop() == 0, cls.wide.log
+            blameless(cls.wide.log)
+        finally:
+            cls.wide.close()
+            super().tearDownClass()
 
     @property
     def queue_name(self) -> str:
@@ -69,12 +92,17 @@ class GuardTests(RpcBridgeCase):
         found = await in_thread(witness.counts, self.node.url(), self.queue_name)
         self.assertEqual(found, (0, 1))
 
-    async def bridges(self) -> list[Bridge]:
+    @property
+    def bridges(self) -> tuple[Bridge, Bridge]:
         """One without rules, and one with the widest."""
-        return [self.bridge, await self.another("--amqp-url", self.amqp_url(), toml=RULES)]
+        return self.bridge, self.wide
+
+    async def test_the_widest_rules_are_none_for_calls(self) -> None:
+        for bridge, outcome in zip(self.bridges, (1, "forbidden"), strict=True):
+            self.assertEqual(await self.call(await self.json(bridge), "echo", 1), outcome)
 
     async def test_nothing_is_published_there_or_read_from_there_over_websocket(self) -> None:
-        for bridge in await self.bridges():
+        for bridge in self.bridges:
             client = await self.json(bridge)
             for destination in (*self.of_the_task(), *self.encoded(), *self.of_all_tasks()):
                 published = await client.publish(destination, 1)
@@ -85,7 +113,7 @@ class GuardTests(RpcBridgeCase):
         await self.untouched()
 
     async def test_nor_over_http(self) -> None:
-        for bridge in await self.bridges():
+        for bridge in self.bridges:
             caller = Caller(bridge.port)
             self.addCleanup(caller.close)
             for destination in (f"/queue/{self.queue_name}", "/exchange/twbridge.pubsub/a"):
@@ -98,7 +126,7 @@ class GuardTests(RpcBridgeCase):
 
     async def test_headers_and_properties_do_not_lead_there(self) -> None:
         queue = await self.queue()
-        for bridge in await self.bridges():
+        for bridge in self.bridges:
             client = await self.json(bridge)
             unwanted: tuple[dict[str, Any], ...] = (
                 {"headers": {"CC": [self.queue_name]}},
@@ -115,7 +143,7 @@ class GuardTests(RpcBridgeCase):
 
     async def test_nor_does_stomp(self) -> None:
         wrong = []
-        for bridge in await self.bridges():
+        for bridge in self.bridges:
             for frame in (*self.frames(), *self.replies(), *self.letters()):
                 answer = await in_thread(self.answer, bridge, frame)
                 if not answer.startswith("ERROR"):

@@ -1,4 +1,4 @@
-"""``POST /api/call/<task>``, with a real worker behind a real bridge."""
+"""Calls over HTTP: ``POST /api/call/<task>``."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from twbridge.rpc.inspection import ask_workers
 
 SECONDS = 15.0
 JSON = "application/json"
+#: Bytes of the largest body that a bridge takes by default.
+MESSAGE = 1024 * 1024
 
 
 class Answered(NamedTuple):
@@ -31,12 +33,8 @@ class Answered(NamedTuple):
         return str(json.loads(self.body)["code"])
 
 
-class HttpCallTests(RpcBridgeCase):
+class HttpCalls(RpcBridgeCase):
     """What an HTTP client may rely on."""
-
-    toml = """
-        limits = { message = 100_000 }
-    """
 
     async def post(
         self,
@@ -86,7 +84,7 @@ class HttpCallTests(RpcBridgeCase):
 
     async def test_each_status(self) -> None:
         idle = (await self.idle()).removeprefix(self.prefix)
-        large = b'"%b"' % (b"x" * 100_000)
+        large = b'"%b"' % (b"x" * MESSAGE)
         for status, code, answer in (
             (400, "bad_frame", await self.post("echo", Twbridge_Timeout="soon")),
             (400, "bad_frame", await self.post("echo", Twbridge_Timeout="3601")),

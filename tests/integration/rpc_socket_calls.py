@@ -1,4 +1,4 @@
-"""Calls from browsers and other clients of WebSocket, with a real worker behind a real bridge."""
+"""Calls over WebSocket: of the JSON dialect, and of the client for Python."""
 
 from __future__ import annotations
 
@@ -6,65 +6,16 @@ import json
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
 
-from tests.integration.bridge import Bridge
-from tests.integration.chromium import Browser
-from tests.integration.rpc_bridge import RpcBridgeCase, console
-from tests.integration.rpc_cases import OnEmbedded
+from tests.integration.rpc_bridge import RpcBridgeCase
 from twbridge.client import Client as PythonClient
 from twbridge.errors import CallCancelled, CallLost, TaskError, UnknownTask
 
 SECRET = "postgres://user:secret@db"
 
 
-class ConsoleTests(OnEmbedded):
-    """What the README says, in Chromium: a bridge with a broker of its own, and one worker."""
-
-    async def test_a_browsers_console_calls_a_task_and_follows_and_cancels_it(self) -> None:
-        browser = await Browser.launch(reactor)
-        self.addCleanup(lambda: Deferred.fromCoroutine(browser.close()))
-        page = await browser.open(self.bridge.page())
-        await console(
-            page,
-            """const {connect} = await import("/static/twbridge.js");
-               globalThis.bridge = connect(); 0""",
-        )
-        add, pages, endless = (self.name(task) for task in ("add", "pages", "endless"))
-        self.assertEqual(await console(page, f'await bridge.call("{add}", [1, 2])'), 3)
-
-        await console(page, "globalThis.seen = []; 0")
-        call = f'await bridge.call("{pages}", 3, {{onProgress: ({{page}}) => seen.push(page)}})'
-        self.assertEqual(await console(page, call), 3)
-        self.assertEqual(await console(page, "seen"), [0, 1, 2])
-
-        words: list[Any] = []
-        channel = self.name("told")
-        caller = await self.caller()
-        await caller.subscribe(channel, lambda _channel, word: words.append(word))
-        outcome = f"""
-            const controller = new AbortController();
-            await bridge.call("{endless}", "{channel}",
-                              {{signal: controller.signal, onProgress: () => controller.abort()}})
-                .catch(({{name, code}}) => [name, code])"""
-        self.assertEqual(await console(page, outcome), ["BridgeError", "cancelled"])
-        await self.until(lambda: words == ["told"])
-
-        for task, code, message in (
-            ("fails", "worker_error", "The task failed."),
-            ("fails.loudly", "worker_error", "The task failed."),
-            ("nobody", "not_found", "There is no such task."),
-        ):
-            call = f"""await bridge.call("{self.name(task)}", "{SECRET}")
-                           .catch(({{code, message}}) => [code, message])"""
-            self.assertEqual(await console(page, call), [code, message])
-        call = f"""await bridge.call("{self.name("fails.publicly")}").catch((e) => e.message)"""
-        self.assertEqual(await console(page, call), "An order has an id.")
-        self.assertEqual(page.errors, [])
-
-
-class CallTests(RpcBridgeCase):
-    """What a client may rely on."""
+class SocketCalls(RpcBridgeCase):
+    """What a client of WebSocket may rely on."""
 
     async def test_any_json_text_and_bytes_go_there_and_back(self) -> None:
         client = await self.json()
@@ -175,16 +126,11 @@ class CallTests(RpcBridgeCase):
             operation = "call"
             destination = "/task/{self.prefix}ad*"
         """
-        bridge = await self.ruled(rules)
+        bridge = await self.another("--amqp-url", self.node.url(), toml=rules)
         client = await self.json(bridge)
         self.assertEqual(await self.call(client, "add", [1, 2]), 3)
         self.assertEqual(await self.call(client, "echo", 1), "forbidden")
         self.assertEqual(await self.call(client, "", task="twbridge.task.add"), "forbidden")
-        bridge = await self.ruled(rules.partition('[[allow]]\n            operation = "call"')[0])
-        self.assertEqual(await self.call(await self.json(bridge), "add", [1, 2]), "forbidden")
-
-    async def ruled(self, rules: str) -> Bridge:
-        return await self.another("--amqp-url", self.amqp_url(), toml=rules)
 
     async def test_the_python_client_calls_too(self) -> None:
         client = PythonClient(reactor, self.bridge.url())
