@@ -91,6 +91,21 @@ class ScreenTests(SynchronousTestCase):
                 self.refused(Forbidden, headers={name: value})
         self.screen(headers={"cc": "nothing special"})
 
+    def test_what_workers_callers_and_brokers_say_is_not_a_clients_to_say(self) -> None:
+        for name in (
+            "twbridge-caller",
+            "Twbridge-Reply",
+            "twbridge-",
+            "x-death",
+            "X-Death",
+            "x-first-death-reason",
+            "x-last-death-queue",
+            "x-delivery-count",
+        ):
+            self.refused(Forbidden, headers={"a": 1, name: "expired"})
+        for name in ("twbridge", "x-request-id", "x-deaths", "x-stream-offset", "my-x-death", ""):
+            self.screen(headers={name: "mine"})
+
     def test_headers_have_a_limit_in_bytes_as_encoded(self) -> None:
         self.screen(headers={"a": "x" * 900})
         self.refused(TooLarge, headers={"a": "x" * 1000})

@@ -25,6 +25,11 @@ MAX_EXPIRATION = 2**32 - 1
 #: What all other properties have at most, encoded, and an entry of text beside its text.
 _OTHERS, _ENTRY = 14 * (MAX_BYTES + 1), 6
 
+#: Headers that workers and callers believe, and what a broker says of a message's way and they
+#: believe too. Others that begin with x- are a client's, as in Web STOMP.
+_BELIEVED = ("twbridge-", "x-first-death-", "x-last-death-")
+_OF_THE_BROKER = frozenset({"x-death", "x-delivery-count", "x-acquired-count"})
+
 _KINDS = frozenset({"exchange", "topic", "queue", "amq-queue", "stream", "reply-queue"})
 #: Characters of a text that is within its limit, whatever they are.
 _SHORT = MAX_BYTES // 4
@@ -94,6 +99,13 @@ def _is_small(headers: Mapping[str, Any], most: int) -> bool:
 def _headers(value: Any) -> None:
     if "CC" in value or "BCC" in value:
         raise Forbidden("The headers CC and BCC would route past the policy.")
+    for name in value:
+        small = name.lower()
+        if small.startswith(_BELIEVED) or small in _OF_THE_BROKER:
+            raise Forbidden(
+                "Headers that begin with twbridge- are reserved, and what tells of deliveries and "
+                "deaths (x-death, x-first-death-.., x-delivery-count) is the broker's to say."
+            )
 
 
 def _expiration(value: Any) -> None:
