@@ -432,7 +432,11 @@ class StartingTests(WorkerCase):
         link = Link(self.clock, parse("amqp://guest:guest@x"), connect=connect)
         _, executors = self.served(concurrency=5, link=link)
         for number in range(5):
-            properties = {"correlation_id": str(number), "reply_to": "somebody"}
+            properties = {
+                "correlation_id": str(number),
+                "reply_to": "somebody",
+                "headers": {"twbridge-timeout": 5000},
+            }
             self.result(self.link().publish("", task_queue("add"), b"null", properties))
         self.network.pump()
         with capturedLogs() as events:

@@ -1,12 +1,13 @@
-"""The calls that a worker runs: begun, accepted, cancelled, answered."""
+"""The calls that a worker runs: begun, accepted, cancelled, ended."""
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from msgspec.structs import replace
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -14,13 +15,14 @@ from twisted.python.failure import Failure
 from twbridge.amqp import Link
 from twbridge.errors import BadRequest, TwbridgeError
 from twbridge.rpc.answers import Answers
-from twbridge.rpc.executors.outcomes import Died, Outcome
+from twbridge.rpc.executors.outcomes import Outcome
 from twbridge.rpc.messages import Accepted, Cancel, Failed, Progress, Request, read_request
 from twbridge.rpc.serializers import Body
+from twbridge.rpc.settling import Call, Key, Run, Settling
 from twbridge.rpc.slots import Lease
 from twbridge.rpc.tasks import TaskOptions
 from twbridge.rpc.topology import repeats
-from twbridge.rpc.verdicts import Fate, Verdict, after, attempt_of, before, copy_properties
+from twbridge.rpc.verdicts import attempt_of, before
 
 __all__ = ["ACCEPT_AFTER", "ACK_AFTER", "Run", "Running", "Runs"]
 
@@ -33,18 +35,6 @@ CONTROL_AFTER: Final = 0.25
 #: Seconds after which a call that is never repeated is acknowledged while it runs: the broker
 #: takes back what is not after its consumer_timeout, 30 minutes by default.
 ACK_AFTER: Final = 600.0
-#: Outcomes kept, of calls that ended while the broker was away, for when it delivers them again.
-KEPT: Final = 1000
-
-_Key = tuple[str, str]
-
-
-class Run(Protocol):
-    """A call in an executor."""
-
-    done: Deferred[Outcome]
-
-    def cancel(self) -> None: ...
 
 
 class Runs(Protocol):
@@ -58,45 +48,6 @@ class Runs(Protocol):
         redelivered: bool,
         on_progress: Callable[[Body], Deferred[Any] | None],
     ) -> Run: ...
-
-
-class _Call:
-    """One call."""
-
-    __slots__ = (
-        "accepted",
-        "attempt",
-        "begun",
-        "ended",
-        "lease",
-        "number",
-        "outcome",
-        "request",
-        "run",
-        "task",
-    )
-
-    def __init__(
-        self, task: TaskOptions, request: Request, lease: Lease, attempt: int, begun: float
-    ) -> None:
-        self.task = task
-        self.request = request
-        self.lease = lease
-        self.attempt = attempt
-        self.begun = begun
-        #: None until the executor has it.
-        self.run: Run | None = None
-        #: Whether its caller was told that it runs.
-        self.accepted = False
-        #: Whether it runs no more, or never did.
-        self.ended = False
-        self.outcome: Outcome | None = None
-        #: Of the last progress.
-        self.number = 0
-
-    @property
-    def key(self) -> _Key:
-        return self.request.caller, self.request.id
 
 
 class Running:
@@ -115,18 +66,19 @@ class Running:
     ) -> None:
         #: Calls of each task that run now.
         self.counts: dict[str, int] = {}
-        self._link = link
         self._executors = executors
         self._worker = worker
         self._clock = clock
         self._control = control
         self._answers = Answers(link, worker, clock)
         # In the order in which they began.
-        self._calls: dict[_Call, None] = {}
-        self._by_key: dict[_Key, _Call] = {}
-        self._fresh: deque[_Call] = deque()
+        self._calls: dict[Call, None] = {}
+        self._by_key: dict[Key, Call] = {}
+        self._fresh: deque[Call] = deque()
         self._sweep: IDelayedCall | None = None
-        self._outcomes: OrderedDict[_Key, Outcome] = OrderedDict()
+        self._settling = Settling(
+            link, self._answers, worker=worker, clock=clock, on_settled=self._settled
+        )
         self._idle: list[Deferred[None]] = []
 
     def __len__(self) -> int:
@@ -143,24 +95,24 @@ class Running:
         except BadRequest as error:
             self._refuse(lease, error)
             return
-        if delivery.redelivered and self._is_ours(request, lease):
-            return
+        if request.task != task.name:
+            # What counts is whose queue it came to, not what somebody wrote on it.
+            request = replace(request, task=task.name)
         attempt = attempt_of(task, delivery)
-        call = _Call(task, request, lease, attempt, self._clock.seconds())
+        call = Call(task, request, lease, attempt, self._clock.seconds())
+        if delivery.redelivered and (
+            self._is_ours(call.key, lease) or self._settling.is_over(call.key, lease)
+        ):
+            return
         self._calls[call] = None
-        if delivery.redelivered:
-            call.outcome = self._outcomes.pop(call.key, None)
-        if call.outcome is not None:
-            verdict: Verdict | None = self._verdict(call, call.outcome)
-        else:
-            verdict = before(task, request, self._worker, attempt, delivery.redelivered)
+        verdict = before(task, request, self._worker, attempt, delivery.redelivered)
         if verdict is None:
             self._begin(call)
         else:
             call.ended = True
-            self._fulfil(call, verdict)
+            self._settling.fulfil(call, verdict)
 
-    def _begin(self, call: _Call) -> None:
+    def _begin(self, call: Call) -> None:
         name = call.task.name
         self._by_key[call.key] = call
         self.counts[name] = self.counts.get(name, 0) + 1
@@ -175,10 +127,13 @@ class Running:
         )
         call.run.done.addCallback(self._ended, call).addErrback(_log_failure)
 
-    def _is_ours(self, request: Request, lease: Lease) -> bool:
-        """Whether it is a call that runs here, whose connection was lost: it is not begun again."""
-        known = self._by_key.get((request.caller, request.id))
-        if known is None or known.ended or not known.lease.void:
+    def _is_ours(self, key: Key, lease: Lease) -> bool:
+        """Whether it is a call that is in work here, whose connection was lost.
+
+        It is not begun again: one that runs, or whose answer waits for the broker.
+        """
+        known = self._by_key.get(key)
+        if known is None or not known.lease.void:
             return False
         known.lease.ack()  # to free its slot: the broker has forgotten it
         known.lease = lease
@@ -195,12 +150,13 @@ class Running:
         reply_to, id = properties.get("reply_to"), properties.get("correlation_id")
         if reply_to and id:
             failed = Failed(id, self._worker, "bad_request", "BadRequest", str(error))
-            self._answers.send(Request(id, "", "", Body(b"", ""), reply_to), failed)
+            self._answers.last(Request(id, "", "", Body(b"", ""), reply_to), failed, 0.0)
 
     def cancel(self, control: Cancel) -> None:
-        """Its caller does not want it any more. Nobody else's calls can be named."""
+        """Its caller waits for it no more. Nobody else's calls can be named."""
         call = self._by_key.get((control.caller, control.id))
         if call is not None and call.run is not None and not call.ended:
+            call.is_late = call.is_late or control.reason == "deadline"
             call.run.cancel()
 
     # -- while they run ---------------------------------------------------------------------
@@ -219,11 +175,13 @@ class Running:
                 wait if is_heard else CONTROL_AFTER, self._accept_fresh
             )
 
-    def _accept(self, call: _Call) -> None:
+    def _accept(self, call: Call) -> None:
         control = self._control()
         if not call.ended and not call.accepted and control:
             call.accepted = True
-            self._answers.send(call.request, Accepted(call.request.id, self._worker, control))
+            accepted = Accepted(call.request.id, self._worker, control)
+            left = call.left(self._clock.seconds())
+            self._answers.accept(call.request, accepted, left)
 
     def accept_again(self) -> None:
         """The control queue has another name: those who may cancel are told."""
@@ -232,14 +190,14 @@ class Running:
                 call.accepted = False
                 self._accept(call)
 
-    def _progress(self, call: _Call, body: Body) -> Deferred[None]:
+    def _progress(self, call: Call, body: Body) -> Deferred[None]:
         """Pass it on; fires when the broker has it."""
         if call.ended:
             return succeed(None)
         self._accept(call)
         call.number += 1
         progress = Progress(call.request.id, self._worker, call.number, body)
-        return self._answers.send(call.request, progress)
+        return self._answers.progress(call.request, progress)
 
     def ack_old(self) -> None:
         """Acknowledge what has run for long and is never repeated. Called now and then."""
@@ -252,64 +210,20 @@ class Running:
 
     # -- ends -------------------------------------------------------------------------------
 
-    def _ended(self, outcome: Outcome, call: _Call) -> None:
-        if call.ended:
-            return
-        call.ended, call.outcome = True, outcome
+    def _ended(self, outcome: Outcome, call: Call) -> None:
+        if not call.ended:
+            call.ended = True
+            self.counts[call.task.name] -= 1
+            self._settling.ended(call, outcome)
+
+    def _settled(self, call: Call) -> None:
+        self._calls.pop(call, None)
         if self._by_key.get(call.key) is call:
             del self._by_key[call.key]
-        self.counts[call.task.name] -= 1
-        self._fulfil(call, self._verdict(call, outcome))
-
-    def _verdict(self, call: _Call, outcome: Outcome) -> Verdict:
-        return after(call.task, call.request, self._worker, call.attempt, outcome)
-
-    def _fulfil(self, call: _Call, verdict: Verdict) -> None:
-        """Answer the caller, then the broker."""
-        sent: Deferred[None] = succeed(None)
-        if verdict.reply is not None:
-            sent = self._answers.send(call.request, verdict.reply)
-        if verdict.fate is Fate.AGAIN:
-            self._again(call)
-        elif repeats(call.task):
-            # A worker that dies now leaves no caller without an answer.
-            sent.addCallback(lambda _: self._settle(call, verdict.fate)).addErrback(_log_failure)
-        else:
-            self._settle(call, verdict.fate)
-
-    def _settle(self, call: _Call, fate: Fate) -> None:
-        if call.lease.void and call.outcome is not None:
-            self._outcomes[call.key] = call.outcome
-            if len(self._outcomes) > KEPT:
-                self._outcomes.popitem(last=False)
-        if fate is Fate.ACK:
-            call.lease.ack()
-        else:
-            call.lease.nack(requeue=fate is Fate.REQUEUE)
-        self._calls.pop(call, None)
         if not self._calls:
             waiting, self._idle = self._idle, []
             for each in waiting:
                 each.callback(None)
-
-    def _again(self, call: _Call) -> None:
-        """Have it tried again; a copy says how often it was."""
-        delivery, redelivered = call.lease.delivery, call.lease.delivery.redelivered
-        attempt = call.attempt if redelivered and call.run is None else call.attempt + 1
-        if call.lease.void:
-            self._settle(call, Fate.REQUEUE)  # the broker has it already
-            return
-        properties = copy_properties(delivery, attempt)
-        copied = self._link.publish(
-            "", delivery.routing_key, delivery.body, properties, mandatory=True
-        )
-        copied.addCallbacks(
-            lambda _: self._settle(call, Fate.ACK), lambda failure: self._not_copied(failure, call)
-        ).addErrback(_log_failure)
-
-    def _not_copied(self, failure: Failure, call: _Call) -> None:
-        failure.trap(TwbridgeError)
-        self._settle(call, Fate.REQUEUE)
 
     # -- the end ----------------------------------------------------------------------------
 
@@ -326,24 +240,14 @@ class Running:
 
         Fires when the broker has the answers, or never will.
         """
-        told = []
-        for call in list(self._calls):
-            if call.ended:
-                continue
+        begun = [call for call in self._calls if not call.ended]
+        for call in begun:
             call.ended = True
             self.counts[call.task.name] -= 1
-            if repeats(call.task):
-                self._settle(call, Fate.REQUEUE)
-                continue
-            verdict = self._verdict(call, Died("its worker was stopped before it had ended"))
-            assert verdict.reply is not None
-            told.append(self._answers.send(call.request, verdict.reply))
-            self._settle(call, Fate.ACK)
-        self._by_key.clear()
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
-        return DeferredList(told).addCallback(lambda _: None)
+        return self._settling.give_up(begun)
 
 
 def _log_failure(failure: Failure) -> None:

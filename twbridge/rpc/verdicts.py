@@ -22,6 +22,8 @@ __all__ = ["ATTEMPT", "Fate", "Verdict", "after", "attempt_of", "before", "copy_
 
 #: How often a request of a classic queue was tried before: such a queue counts nothing.
 ATTEMPT: Final = "twbridge-attempt"
+#: Milliseconds that a request had when it was sent.
+TIMEOUT: Final = "twbridge-timeout"
 #: What a quorum queue says instead.
 _COUNT: Final = "x-delivery-count"
 
@@ -90,13 +92,22 @@ def after(
     return Verdict(_failure(request, worker, outcome), given_up)
 
 
-def copy_properties(delivery: Delivery, attempt: int) -> dict[str, Any]:
+def copy_properties(delivery: Delivery, attempt: int, ran: float = 0.0) -> dict[str, Any]:
     """The properties of a copy that was tried ``attempt`` times.
 
-    Without user_id, which the broker takes from its own user only.
+    Without user_id, which the broker takes from its own user only; its times are what is left.
+
+    Args:
+        ran: seconds since the delivery.
     """
-    properties = {k: v for k, v in delivery.properties.items() if k != "user_id"}
-    properties["headers"] = {**delivery.headers, ATTEMPT: attempt}
+    properties: dict[str, Any] = {k: v for k, v in delivery.properties.items() if k != "user_id"}
+    headers = properties["headers"] = {**delivery.headers, ATTEMPT: attempt}
+    gone = round(ran * 1000)
+    if gone and TIMEOUT in headers:
+        headers[TIMEOUT] = max(1, headers[TIMEOUT] - gone)
+    expiration = properties.get("expiration", "")
+    if gone and expiration.isdecimal():
+        properties["expiration"] = str(max(1, int(expiration) - gone))
     return properties
 
 
