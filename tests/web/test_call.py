@@ -9,6 +9,7 @@ from tests.test_session_calls import Answer, Asked
 from tests.web.harness import Allow, HttpCase, request
 from tests.web.harness import Answer as HttpAnswer
 from twbridge.errors import (
+    BadArguments,
     CallCancelled,
     CallLost,
     CallTimeout,
@@ -88,6 +89,7 @@ class AnswerTests(CallCase):
         errors: tuple[tuple[TwbridgeError, int, str], ...] = (
             (UnknownTask("add"), 404, "not_found"),
             (TaskError("add", "KeyError", "secret", "secret"), 422, "worker_error"),
+            (BadArguments("add", "TypeError", "secret"), 422, "worker_error"),
             (ExpirationError("add", "secret", 3.0, 3.0), 504, "call_expired"),
             (CallTimeout("add", 3.0), 504, "timeout"),
             (CallLost("add", "secret"), 503, "unknown"),
@@ -100,6 +102,8 @@ class AnswerTests(CallCase):
             self.assertEqual(set(found.json), {"op", "code", "message"})
             self.assertNotIn(b"secret", found.body)
             self.assertEqual(found.fields.get("retry-after"), "5" if status == 503 else None)
+        found = self.fail_with(BadArguments("add", "BadBody", "the body is not valid JSON"))
+        self.assertEqual(found.json["message"], "The body is not what the task takes.")
         found = self.fail_with(TaskError("add", "NoUser", "No such user.", public=True))
         self.assertEqual((found.status, found.json["message"]), (422, "No such user."))
 
@@ -147,9 +151,21 @@ class RequestTests(CallCase):
             socket.lose(ConnectionDone())
 
     def test_no_body_is_null(self) -> None:
-        for data in (post(kind="", body=b""), request("POST", "/api/call/add")):
+        for data in (
+            post(kind="", body=b""),
+            request("POST", "/api/call/add"),
+            post(body=b""),
+            post(kind="Content-Type: Application/JSON; charset=utf-8", body=b""),
+            request("POST", "/api/call/add", JSON),
+        ):
             socket, asked = self.call(data)
             self.assertEqual(asked.body, Body(b"null", "application/json"))
+            socket.lose(ConnectionDone())
+
+    def test_no_bytes_of_another_type_are_that(self) -> None:
+        for kind in ("text/plain", "application/octet-stream", "application/msgpack"):
+            socket, asked = self.call(post(kind=f"Content-Type: {kind}", body=b""))
+            self.assertEqual(asked.body, Body(b"", kind))
             socket.lose(ConnectionDone())
 
     def test_what_no_task_reads_is_415_and_pickle_above_all(self) -> None:

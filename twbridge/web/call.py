@@ -84,8 +84,8 @@ class TaskCalls(Requests):
             raise JsonRefusal(error, guest.fields) from None
 
         def codec(body: bytes) -> RequestCodec:
-            if body or content_type is not None:
-                return CallCodec(Call(0, task, body, content_type or "", timeout))
+            if body or not _is_json(content_type):
+                return CallCodec(Call(0, task, body, content_type or JSON, timeout))
             return CallCodec(Call(0, task, b"null", JSON, timeout))
 
         return codec
@@ -116,10 +116,19 @@ def _timeout(head: Head) -> float | None:
     return seconds
 
 
+def _kind(content_type: str | None) -> str:
+    return (content_type or "").partition(";")[0].strip().lower()
+
+
+def _is_json(content_type: str | None) -> bool:
+    """Whether no bytes at all stand for null."""
+    return content_type is None or _kind(content_type) == JSON
+
+
 def _content_type(head: Head) -> str | None:
     """What it is; None: nothing, if the body is empty."""
     given = head.one("content-type")
-    kind = (given or "").partition(";")[0].strip().lower()
+    kind = _kind(given)
     if given is None and not head.has_body:
         found = None
     elif kind not in _KINDS or head.values("content-encoding"):
