@@ -78,6 +78,16 @@ class EncodeTests(SynchronousTestCase):
         self.assertEqual(encode("å", content_type=latin), Body(b"\xe5", latin))
         self.assertEqual(encode({}, content_type="application/problem+json").data, b"{}")
 
+    def test_nothing_is_compressed_that_nobody_would_inflate(self) -> None:
+        serializers = Serializers(max_inflated=100_000)
+        for data, encoding in ((b"a" * 100_000, "gzip"), (b"a" * 100_001, None)):
+            body = serializers.encode(data)
+            self.assertEqual(body.content_encoding, encoding)
+            self.assertEqual(serializers.decode(body), data)
+            self.assertEqual(serializers.encode(data, compress=False), Body(data, OCTETS))
+        with self.assertRaisesRegex(BadBody, "100001 bytes: compressed, it may have 100000"):
+            serializers.encode(b"a" * 100_001, compress=True)
+
     def test_a_body_is_taken_as_it_is(self) -> None:
         body = Body(b"<svg/>", "image/svg+xml")
         self.assertIs(self.serializers.encode(body), body)

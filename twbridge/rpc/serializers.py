@@ -138,12 +138,14 @@ class Serializers:
             value: a string becomes text, bytes stay, a :class:`Body` is taken as it is, anything
                 else becomes JSON.
             compress: None compresses what is over COMPRESSED_FROM bytes and gets smaller by it,
-                True everything, False nothing.
+                but nothing over ``max_inflated`` bytes, which nobody would inflate; True
+                everything; False nothing.
             content_type: says it otherwise: MSGPACK, PICKLE, JSON; of a string any ``text/``,
                 of bytes any type that is read as bytes.
 
         Raises:
-            BadBody: the value is not for this type, or pickle is not opted in.
+            BadBody: the value is not for this type, pickle is not opted in, or it is to be
+                compressed and has over ``max_inflated`` bytes.
         """
         if isinstance(value, Body):
             body = value
@@ -153,10 +155,15 @@ class Serializers:
             body = Body(self._encode_as(value, content_type), content_type)
         if body.content_encoding is not None or compress is False:
             return body
-        if compress is None and len(body.data) <= COMPRESSED_FROM:
+        size = len(body.data)
+        if compress is None and not COMPRESSED_FROM < size <= self.max_inflated:
             return body
+        if size > self.max_inflated:
+            raise BadBody(
+                f"the body has {size} bytes: compressed, it may have {self.max_inflated} at most"
+            )
         data = gzip.compress(body.data, _LEVEL, mtime=0)
-        if compress is None and len(data) >= len(body.data):
+        if compress is None and len(data) >= size:
             return body
         return Body(data, body.content_type, "gzip")
 
