@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -157,6 +158,16 @@ class DecoratorTests(RegistryTestCase):
                 self.made(add, **{name: value})
         self.assertEqual(self.registry.tasks, {})
 
+    def test_an_option_that_is_none_is_told_those_that_are(self) -> None:
+        with self.assertRaisesRegex(BadTask, "'t': there is no option 'retries'; .* guarantee, "):
+            self.made(add, retries=3)
+        for option in TaskOptions.__struct_fields__[1:]:
+            self.assertIn(option, inspect.signature(self.registry.task).parameters)
+
+    def test_a_task_without_a_name_is_told_how_it_is_given(self) -> None:
+        with self.assertRaisesRegex(BadTask, r'@task\("add"\)'):
+            self.registry.task(add)  # type: ignore[arg-type]
+
     def test_what_can_not_be_called_with_a_body_is_refused(self) -> None:
         def counting() -> Iterator[int]:
             yield 1
@@ -235,7 +246,7 @@ class ParametersTests(RegistryTestCase):
         self.assertEqual(self.run_with(seven, None), 7)
         bodies: tuple[Any, ...] = (0, [], {}, "", False)
         for body in bodies:
-            with self.assertRaisesRegex(Misfit, "takes nothing"):
+            with self.assertRaisesRegex(Misfit, "takes nothing: the body must be null"):
                 self.run_with(seven, body)
 
     def test_variadic_parameters_count_as_several(self) -> None:

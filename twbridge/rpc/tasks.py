@@ -22,9 +22,9 @@ several        an array by position, or an object by name; null where all have d
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Lock
-from typing import Any, Literal, TypeAlias, TypeVar, cast, get_args
+from typing import Any, Literal, Never, TypeAlias, TypeVar, cast, get_args
 
 from msgspec import Struct
 
@@ -114,7 +114,7 @@ class Task:
         name = self.options.name
         if not parameters:
             if value is not None:
-                raise Misfit(f"the task {name!r} takes nothing: the body is null")
+                raise Misfit(f"the task {name!r} takes nothing: the body must be null")
             return (), {}
         first = next(iter(parameters))
         if len(parameters) == 1 and first.kind not in _VARIADIC:
@@ -182,6 +182,7 @@ class Registry:
         timeout: float | None = None,
         pickle: bool = False,
         traceback: bool = False,
+        **unknown: Never,
     ) -> Callable[[_Target], _Target]:
         """Register a function, a coroutine function or a class; it stays what it is.
 
@@ -199,9 +200,10 @@ class Registry:
             traceback: send callers the traceback of what it raises.
 
         Raises:
-            BadTask: an option that can't be.
+            BadTask: an option that can't be, or is none.
             DuplicateTask: the name is taken.
         """
+        _check_options(name, unknown)
         _check(name, guarantee, redelivery_limit, queue, concurrency, timeout)
 
         def register(target: _Target) -> _Target:
@@ -225,6 +227,16 @@ class Registry:
 #: The tasks of this process.
 registry = Registry()
 task = registry.task
+
+
+def _check_options(name: object, unknown: Mapping[str, object]) -> None:
+    if callable(name):
+        raise BadTask('a task is given its name: @task("add")')
+    if unknown:
+        there_are = ", ".join(TaskOptions.__struct_fields__[1:])
+        raise BadTask(
+            f"task {name!r}: there is no option {next(iter(unknown))!r}; there are {there_are}"
+        )
 
 
 def _check(
@@ -313,7 +325,7 @@ def _spread(name: str, value: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return tuple(value), {}
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         return (), value
-    raise Misfit(f"the task {name!r} takes several things: the body is an array or an object")
+    raise Misfit(f"the task {name!r} takes several things: the body must be an array or an object")
 
 
 def _place(target: Any) -> str:
