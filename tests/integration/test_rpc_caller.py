@@ -284,7 +284,7 @@ class CommandTests(CallerCase):
         self.assertEqual([code for code, _, _ in said], [0, 0, 1])
         self.assertEqual(json.loads(said[0][1]), value)
         self.assertEqual(said[1][1:], ('{"base64":"/w=="}\n', '{"done":50}\n'))
-        self.assertEqual(said[2][1:], ("", "twbridge: ValueError: two lines\n"))
+        self.assertEqual(said[2][1:], ("", "twbridge: worker_error: ValueError: two lines\n"))
 
     async def test_interrupted_it_ends_the_call_at_its_worker(self) -> None:
         worker, name = await self.worker(), self.name()

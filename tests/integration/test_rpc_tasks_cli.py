@@ -75,8 +75,14 @@ class TasksCommandTests(RpcCase):
         self.assertEqual(said.err, "twbridge: no worker has ever served 'never' here\n")
         self.assertRegex(said.out, r"\nnever +- +- +0 +0 +- +twbridge\.task\.never\n")
         said = await self.command("tasks", "replay", "never")
-        text = "twbridge: there are no dead letters of 'never': no such queue\n"
+        text = "twbridge: no worker has ever served the task 'never'\n"
         self.assertEqual(said, (1, "", text))
+
+    async def test_a_task_at_most_once_has_no_dead_letters_and_that_is_said(self) -> None:
+        for word in ("dead", "replay"):
+            said = await self.command("tasks", word, self.name("add"))
+            self.assertEqual((said.code, said.out), (1, ""))
+            self.assertRegex(said.err, r"^twbridge: the task '\S+' runs at most once: .*\n$")
 
     async def test_dead_letters_are_shown_and_replayed(self) -> None:
         caller, name, folder = await self.caller(), self.name("poison"), self.folder

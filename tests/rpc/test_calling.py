@@ -1,4 +1,4 @@
-"""``twbridge call``, as far as it needs no broker."""
+"""``twbridge call`` and ``twbridge worker``, as far as they need no broker."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from twbridge.cli import main
 class CallTests(SynchronousTestCase):
     """What it does not even try."""
 
-    def run_command(self, *arguments: str) -> Result:
+    def run_command(self, *arguments: str, stdin: bytes = b"") -> Result:
         self.patch(os, "environ", {})
-        return CliRunner().invoke(main, ["call", *arguments])
+        return CliRunner().invoke(main, ["call", *arguments], input=stdin)
 
     def test_without_a_broker_it_says_so(self) -> None:
         result = self.run_command("add", "[1, 2]")
@@ -26,10 +26,45 @@ class CallTests(SynchronousTestCase):
         for arguments, words in (
             (["add", "{"], "'{' is not JSON"),
             (["add", "--timeout", "0"], "0"),
+            (["add", "--timeout", "never"], "never"),
             (["add", "--priority", "256"], "256"),
             (["add", "--header", "a"], "'a' is not NAME=VALUE."),
             ([], "NAME"),
         ):
             result = self.run_command(*arguments)
             self.assertEqual(result.exit_code, 2)
+            self.assertIn(words, result.stderr)
+
+    def test_a_dash_is_the_json_of_stdin(self) -> None:
+        for given, words in (
+            (b"", "'' is not JSON"),
+            (b"[1", "'[1' is not JSON"),
+            (b"\xff", "is not JSON"),
+        ):
+            result = self.run_command("add", "-", stdin=given)
+            self.assertEqual(result.exit_code, 2)
+            self.assertIn(words, result.stderr)
+        result = self.run_command("add", "-", "--timeout", "none", stdin=b"[1, 2]\n")
+        self.assertEqual(result.exit_code, 1)
+        self.assertIn("there is no broker", result.stderr)
+
+
+class WorkerTests(SynchronousTestCase):
+    """What ``twbridge worker`` does not even try."""
+
+    def test_what_is_neither_a_file_nor_a_module_is_one_line(self) -> None:
+        self.patch(os, "environ", {"AMQP_URL": "amqp://127.0.0.1:1/"})
+        folder = self.mktemp()
+        os.mkdir(folder)
+        for module, words in (
+            ("nofile.py", "there is no file 'nofile.py'"),
+            ("/no/such/file", "there is no file '/no/such/file'"),
+            (".", "'.' is a folder: name a module (shop.tasks) or a file (shop/tasks.py)"),
+            (os.path.abspath(folder), "is a folder"),
+            ("a..b", "'a..b' is no name of a module"),
+            ("", "'' is no name of a module"),
+        ):
+            result = CliRunner().invoke(main, ["worker", module])
+            self.assertEqual(result.exit_code, 1)
+            self.assertRegex(result.stderr, r"^twbridge: [^\n]*\n$")
             self.assertIn(words, result.stderr)

@@ -17,7 +17,10 @@ __all__ = ["main"]
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def main() -> None:
-    """Looks at settings, subscribes, and publishes. `twistd -n twbridge` starts the bridge."""
+    """Looks at settings, subscribes and publishes, serves tasks and calls them.
+
+    `twistd -n twbridge` starts the bridge.
+    """
 
 
 for _command in (call, check, config, sub, pub, tasks, worker):

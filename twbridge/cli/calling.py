@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -35,10 +36,29 @@ def _pairs(_context: Any, _parameter: Any, values: tuple[str, ...]) -> dict[str,
 def _json(_context: Any, _parameter: Any, value: str | None) -> Any:
     if value is None:
         return None
+    text: str | bytes = value
+    if value == "-":
+        from twbridge.cli.publishing import stdin
+
+        text = stdin()
     try:
-        return json.loads(value)
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise click.BadParameter(f"{value[:100]!r} is not JSON: {error}.") from None
+        raise click.BadParameter(f"{_beginning(text)} is not JSON: {error}.") from None
+
+
+def _beginning(text: str | bytes) -> str:
+    return repr((text if isinstance(text, str) else text[:400].decode(errors="replace"))[:100])
+
+
+class _Timeout(click.FloatRange):
+    """Seconds over 0, or ``none``."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Its number."""
+        return math.inf if value == "none" else super().convert(value, param, ctx)
 
 
 @click.command()
@@ -46,10 +66,12 @@ def _json(_context: Any, _parameter: Any, value: str | None) -> Any:
 @click.argument("body", metavar="[JSON]", required=False, callback=_json)
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0.0, min_open=True),
+    type=_Timeout(min=0.0, min_open=True),
+    metavar="SECONDS",
     default=30.0,
     show_default=True,
-    help="Seconds in which the result must come.",
+    callback=lambda _context, _parameter, value: None if value == math.inf else value,
+    help="In which the result must come; none: it is waited for, for ever.",
 )
 @click.option(
     "--priority",
@@ -69,7 +91,7 @@ def _json(_context: Any, _parameter: Any, value: str | None) -> Any:
 @click.option("--progress", is_flag=True, help="Print progress on stderr, a line of JSON each.")
 @with_broker
 def call(broker: Broker, name: str, progress: bool, **options: Any) -> None:
-    """Call the task NAME with JSON, or with nothing, and print its result as JSON.
+    """Call the task NAME with JSON (-: of stdin), or with nothing, and print its result as JSON.
 
     A list or an object fills the parameters of the task. A result that is bytes is printed as
     {"base64": "..."}.
@@ -120,7 +142,8 @@ def _run(broker: Broker, calling: Callable[[Caller], Deferred[Any]]) -> Any:
             raise SystemExit(_INTERRUPTED if any(interrupted) else end.code or 1) from None
     (result,) = results
     if isinstance(result, TwbridgeError):
-        leave(_CONTROL.sub(" ", str(result)) or type(result).__name__)
+        text = _CONTROL.sub(" ", str(result)) or type(result).__name__
+        leave(f"{result.code}: {text}")
     return result
 
 

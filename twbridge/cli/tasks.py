@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from twbridge.cli.broker import Broker, leave, with_broker
-from twbridge.errors import TwbridgeError
+from twbridge.errors import NotFound, TwbridgeError, UnknownTask
 
 if TYPE_CHECKING:
     from twbridge.amqp import Link
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["tasks"]
 
+_Answer = TypeVar("_Answer")
 _Asking = Callable[["Link", Any], Any]
 
 #: Characters of a body that are shown on its line.
@@ -96,7 +97,10 @@ def dead(broker: Broker, name: str, limit: int, as_json: bool) -> None:
     """
     from twbridge.rpc.deadletters import letters
 
-    for letter in _ask(broker, lambda link, clock: letters(link, clock, name, limit)):
+    def asking(link: Link, clock: Any) -> Any:
+        return _explained(link, name, letters(link, clock, name, limit))
+
+    for letter in _ask(broker, asking):
         if as_json:
             _print_json(letter)
         else:
@@ -114,10 +118,29 @@ def replay(broker: Broker, name: str, limit: int | None) -> None:
     """
     from twbridge.rpc.deadletters import replay as begin
 
-    replayed = _ask(broker, lambda link, clock: begin(link, clock, name, limit))
+    def asking(link: Link, clock: Any) -> Any:
+        return _explained(link, name, begin(link, clock, name, limit))
+
+    replayed = _ask(broker, asking)
     click.echo(f"{replayed.count} replayed")
     if replayed.error is not None:
         leave(str(replayed.error))
+
+
+async def _explained(link: Link, name: str, asked: Awaitable[_Answer]) -> _Answer:
+    """An answer about dead letters, or why there can be none."""
+    from twbridge.rpc.inspection import count
+    from twbridge.rpc.names import task_queue
+
+    try:
+        return await asked
+    except NotFound:
+        if await count(link, task_queue(name)) is None:
+            raise UnknownTask(name) from None
+        raise NotFound(
+            f"the task {name!r} runs at most once: only tasks with "
+            'guarantee="at-least-once" have dead letters'
+        ) from None
 
 
 def _ask(broker: Broker, asking: _Asking) -> Any:

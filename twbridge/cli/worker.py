@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from twbridge.cli.broker import Broker, with_broker
+from twbridge.cli.broker import Broker, leave, with_broker
 
 __all__ = ["worker"]
 
@@ -28,6 +28,19 @@ def _settings(_context: Any, _parameter: Any, values: tuple[str, ...]) -> dict[s
         except ValueError:
             settings[key] = text
     return settings
+
+
+def _is_file(module: str) -> bool:
+    """Whether it is a file, not a name. What can be neither ends the command with one line."""
+    if os.path.isdir(module) and (os.sep in module or not module.isidentifier()):
+        leave(f"{module!r} is a folder: name a module (shop.tasks) or a file (shop/tasks.py)")
+    if module.endswith(".py") or os.sep in module:
+        if not os.path.exists(module):
+            leave(f"there is no file {module!r}")
+        return True
+    if not all(module.split(".")):
+        leave(f"{module!r} is no name of a module: name one (shop.tasks) or a file (shop/tasks.py)")
+    return False
 
 
 @click.command()
@@ -78,7 +91,7 @@ def worker(
     Exit codes: 0 after a signal, 1 it can't begin, 2 usage.
     """
     # As Python does for a script, and for -m: what is beside it can be imported.
-    is_file = module.endswith(".py")
+    is_file = _is_file(module)
     sys.path.insert(0, os.path.dirname(os.path.abspath(module)) if is_file else os.getcwd())
     from twbridge.rpc.serving import Serving, serve
     from twbridge.rpc.worker import WorkerOptions
