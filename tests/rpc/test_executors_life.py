@@ -21,6 +21,7 @@ from twisted.trial.unittest import TestCase
 from tests.rpc.executors_case import ExecutorsCase, lives, of, reactor, until
 from twbridge.errors import LoadError
 from twbridge.rpc.executors import process
+from twbridge.rpc.executors.inside.loading import load
 from twbridge.rpc.executors.outcomes import Broke, Died, Done, TimedOut
 from twbridge.rpc.executors.pool import Executors
 from twbridge.rpc.messages import Request
@@ -87,9 +88,19 @@ class StartTests(TestCase):
         self.flushLoggedErrors()
         error = await self.error(self.make("no_such_module"))
         self.assertIn("the module 'no_such_module' can't be imported", str(error))
-        error = await self.error(self.make("/no/such/file.py"))
-        self.assertIn("the file '/no/such/file.py' can't be imported", str(error))
         self.flushLoggedErrors()
+
+    def test_a_name_that_is_none_is_told_in_one_line(self) -> None:
+        folder = self.mktemp()
+        os.mkdir(folder)
+        for module, line in (
+            ("/no/such/file.py", "there is no file '/no/such/file.py'"),
+            (folder, f"{folder!r} is a folder: name a module"),
+            *((each, f"{each!r} is no name of a module") for each in (".", "", "a..b", ".a")),
+        ):
+            hello = load(module)
+            self.assertIn(line, hello.error or "")
+            self.assertIsNone(hello.traceback)
 
     @of
     async def test_a_module_that_ends_its_process_is_told_of(self) -> None:

@@ -23,6 +23,9 @@ _LINE = 1000
 def load(module: str) -> Hello:
     """Import a module, or a file (``*.py``, or with a slash), and say which tasks it has."""
     is_file = module.endswith(".py") or os.sep in module
+    mistake = _mistake(module, is_file)
+    if mistake is not None:
+        return Hello([], mistake)
     try:
         if is_file:
             _load_file(module)
@@ -33,6 +36,18 @@ def load(module: str) -> Hello:
         line = f"the {what} {module!r} can't be imported: {one_line(error)}"
         return Hello([], line, "".join(traceback.format_exception(error))[-MAX_TEXT:])
     return Hello([each.options for each in registry.tasks.values()])
+
+
+def _mistake(module: str, is_file: bool) -> str | None:
+    """What is wrong with the name, where nothing has to be imported to see it."""
+    example = "name a module (shop.tasks) or a file (shop/tasks.py)"
+    if is_file and os.path.isdir(module):
+        return f"{module!r} is a folder: {example}"
+    if is_file and not os.path.exists(module):
+        return f"there is no file {module!r}"
+    if not is_file and not all(module.split(".")):
+        return f"{module!r} is no name of a module: {example}"
+    return None
 
 
 def _load_file(path: str) -> None:
