@@ -158,6 +158,11 @@ def _durable(destination: str, identity: str = "<x>", *headers: str) -> list[Ste
     ]
 
 
+_TOPIC = ("destination:/topic/<x>", *_DURABLE, "id:<x>")
+#: Each with a receipt.
+_BEGIN = frame("SUBSCRIBE", *_TOPIC, "receipt:begun")
+_END = frame("UNSUBSCRIBE", "id:<x>", "durable:true", "receipt:ended")
+
 DURABLE = (
     Scenario(
         "a durable topic",
@@ -170,6 +175,31 @@ DURABLE = (
             unsubscribe("id:<x>", "durable:true", by="c"),
             subscribe("/topic/<x>", *_DURABLE, name="<x>", by="c"),
             send("/topic/<x>", "4", by="c", hears=2),
+        ],
+    ),
+    *(
+        Scenario(
+            f"a durable topic, and {what} at once",
+            [
+                say(frame("SUBSCRIBE", *_TOPIC) + frame(command, *headers), hears=1),
+                leave(),
+                send("/topic/<x>", "1", by="b"),
+                subscribe("/topic/<x>", *_DURABLE, name="<x>", by="c", hears=2),
+            ],
+        )
+        for command, headers, what in (
+            ("UNSUBSCRIBE", ["id:<x>", "receipt:ended"], "no longer subscribed"),
+            ("DISCONNECT", [], "gone"),
+        )
+    ),
+    Scenario(
+        "a durable topic, ended and begun at once",
+        [
+            say((_BEGIN + _END) * 3 + _BEGIN, hears=7),
+            send("/topic/<x>", "1", hears=2),
+            leave(),
+            send("/topic/<x>", "2", by="b"),
+            subscribe("/topic/<x>", *_DURABLE, name="<x>", by="c", hears=2),
         ],
     ),
     Scenario(
