@@ -81,3 +81,11 @@ async def quick(number: int) -> int:
     """May be lost, and is not run twice."""
     note(f"quick {number}")
     return number
+
+
+@task(PREFIX + "who", concurrency=1)
+def who(what: str, seconds: float = 0.0) -> str:
+    """Which worker it was."""
+    note(f"who {what}")
+    time.sleep(seconds)
+    return context.worker
