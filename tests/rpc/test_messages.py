@@ -402,6 +402,16 @@ class ReplyTests(SynchronousTestCase):
             read_reply(sent("q", {"headers": {"twbridge-reply": "result"}}))
 
 
+class KeyTests(SynchronousTestCase):
+    """Whose queue a request came to."""
+
+    def test_the_key_counts_only_where_nobody_says_it(self) -> None:
+        for key in ("any", "", "twbridge.task.other", "twbridge.task.add"):
+            self.assertEqual(read_request(sent(key, {"correlation_id": "c1"}), "add").task, "add")
+        with self.assertRaisesRegex(BadRequest, "queue of a task"):
+            read_request(sent("any", {"correlation_id": "c1"}))
+
+
 class ControlTests(SynchronousTestCase):
     """Words to a worker."""
 

@@ -129,14 +129,17 @@ def request_properties(request: Request) -> dict[str, Any]:
     return properties
 
 
-def read_request(delivery: Delivery) -> Request:
+def read_request(delivery: Delivery, task: str | None = None) -> Request:
     """Read what came to a task's queue.
+
+    Args:
+        task: whose queue that is; None: the routing key says it, which may be any.
 
     Raises:
         BadRequest: it is no request; the text says why.
     """
     properties, headers = _opened(delivery, BadRequest)
-    name = task_name(delivery.routing_key)
+    name = task_name(delivery.routing_key) if task is None else task
     if name is None:
         raise BadRequest("a request goes to the queue of a task")
     identity = _word(properties, "correlation_id") or _word(properties, "message_id")
@@ -164,11 +167,8 @@ def reply_properties(reply: Accepted | Progress | Result | Failed) -> tuple[dict
         EncodeError: the task set a header that is not its own.
     """
     headers: dict[str, Any] = {"twbridge-worker": reply.worker}
-    properties: dict[str, Any] = {
-        "correlation_id": reply.id,
-        "delivery_mode": 1,
-        "headers": headers,
-    }
+    properties: dict[str, Any] = {"correlation_id": reply.id, "delivery_mode": 1}
+    properties["headers"] = headers
     if isinstance(reply, Result):
         if reply.headers:
             check_headers(reply.headers)
