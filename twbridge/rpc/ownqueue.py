@@ -22,6 +22,16 @@ _log = Logger()
 RETRY: Final = 1.0
 
 
+class _Binding:
+    """A binding, and how many asked for it: those that were not refused."""
+
+    __slots__ = ("arguments", "wanted")
+
+    def __init__(self, arguments: Mapping[str, Any] | None) -> None:
+        self.arguments = arguments
+        self.wanted = 0
+
+
 class OwnQueue:
     """An exclusive queue, named by the broker, bound to one exchange, consumed without acks.
 
@@ -52,7 +62,7 @@ class OwnQueue:
         self._on_delivery = on_delivery
         self._on_up = on_up
         self._on_lost = on_lost
-        self._bindings: dict[str, Mapping[str, Any] | None] = {}
+        self._bindings: dict[str, _Binding] = {}
         self._consumer: Consumer | None = None
         self._loop: Deferred[None] | None = None
         self._ended: Deferred[None] = Deferred()
@@ -94,26 +104,29 @@ class OwnQueue:
         """Bind it, from now on; fires when the broker has done it.
 
         Fails with ChannelClosed (refused) or NotReady (the link was not up in time); the binding
-        is forgotten then.
+        is forgotten then, unless it was asked for before.
         """
-        self._bindings[key] = arguments
+        binding = self._bindings.setdefault(key, _Binding(arguments))
+        binding.wanted += 1
         if self._consumer is not None:
             bound = self._consumer.bind(self._exchange.name, key, arguments)
         elif self._loop is not None:
             bound = self._when_up()
         else:
             bound = fail(NotReady("it was not started"))
-        return bound.addErrback(self._not_bound, key)
+        return bound.addErrback(self._not_bound, key, binding)
 
     def unbind(self, key: str) -> Deferred[None]:
         """Take a binding back; fires when the broker has done it, or at once while it is away."""
-        arguments = self._bindings.pop(key, None)
-        if self._consumer is None:
+        binding = self._bindings.pop(key, None)
+        if self._consumer is None or binding is None:
             return succeed(None)
-        return self._consumer.unbind(self._exchange.name, key, arguments)
+        return self._consumer.unbind(self._exchange.name, key, binding.arguments)
 
-    def _not_bound(self, failure: Failure, key: str) -> Failure:
-        self._bindings.pop(key, None)
+    def _not_bound(self, failure: Failure, key: str, binding: _Binding) -> Failure:
+        binding.wanted -= 1
+        if not binding.wanted and self._bindings.get(key) is binding:
+            del self._bindings[key]
         return failure
 
     def _when_up(self) -> Deferred[None]:
@@ -139,12 +152,18 @@ class OwnQueue:
                 self._complain(str(error))
                 self._tell(Failure(error))
                 await deferLater(self._clock, RETRY)
+            except CancelledError:
+                raise
+            except Exception as error:
+                _log.failure("The queue bound to {name} is made again", name=self._exchange.name)
+                self._tell(Failure(error))
+                await deferLater(self._clock, RETRY)
             else:
                 self._complaint = ""
                 self._up()
                 await self._ended
                 self._consumer = None
-                self._on_lost()
+                self._call(self._on_lost)
 
     async def _begin(self) -> None:
         link, exchange = self._link, self._exchange.name
@@ -155,8 +174,8 @@ class OwnQueue:
         try:
             todo = dict(self._bindings)
             while todo:
-                for key, arguments in todo.items():
-                    await consumer.bind(exchange, key, arguments)
+                for key, binding in todo.items():
+                    await consumer.bind(exchange, key, binding.arguments)
                 # More may have been asked for meanwhile.
                 done = todo
                 todo = {key: each for key, each in self._bindings.items() if key not in done}
@@ -169,11 +188,18 @@ class OwnQueue:
     def _up(self) -> None:
         if self.name:
             self._tell(None)
-            self._on_up()
+            self._call(self._on_up)
 
     def _lost(self) -> None:
         if self._consumer is not None:
-            self._on_lost()
+            self._call(self._on_lost)
+
+    def _call(self, owner: Callable[[], object]) -> None:
+        """Tell the owner; what it raises ends nothing here."""
+        try:
+            owner()
+        except Exception:
+            _log.failure("The owner of the queue bound to {name} broke", name=self._exchange.name)
 
     def _end(self, error: Exception) -> None:
         self._complain(str(error))

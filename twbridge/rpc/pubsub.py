@@ -72,12 +72,13 @@ class PubSub:
         """The exchange is there, before any subscriber too; fires at once while the link is down:
         it is declared then before anything is published.
         """
-        declared: Deferred[None] = Deferred()
-        if self._declared is None:
-            self._declared = self._link.declare(self._exchange)
-            self._declared.addErrback(self._not_declared)
-        self._declared.addBoth(_pass_on, declared)
-        return declared
+        told: Deferred[None] = Deferred()
+        declared = self._declared
+        if declared is None:
+            declared = self._declared = self._link.declare(self._exchange)
+            declared.addErrback(self._not_declared)  # at once where it has failed already
+        declared.addBoth(_pass_on, told)
+        return told
 
     def _not_declared(self, failure: Failure) -> Failure:
         self._declared = None
@@ -110,6 +111,8 @@ class PubSub:
 
     def _not_subscribed(self, failure: Failure, channel: str, callback: Callback) -> Failure:
         self._drop(channel, callback)
+        if channel not in self._patterns:
+            self._queue.unbind(channel)  # others that have left meanwhile had bound it
         return failure
 
     def unsubscribe(self, channel: str, callback: Callback | None = None) -> Deferred[None]:
