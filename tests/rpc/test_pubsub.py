@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
+from twisted.logger import globalLogPublisher
 
 from tests.rpc.cases import CallerCase
 from twbridge.amqp import Queue
 from twbridge.errors import BadBody, ChannelClosed, EncodeError, NotReady, Unroutable
 from twbridge.rpc.caller import Caller
+from twbridge.rpc.consuming import RETRY
 from twbridge.rpc.messages import PUBSUB
 
 
@@ -28,6 +30,12 @@ class PubSubTests(CallerCase):
         caller = caller or self.caller()
         self.result(caller.subscribe(channel, self.hear))
         return caller
+
+    def delete_own_queues(self) -> None:
+        vhost = self.network.broker.vhost
+        for queue in [each for each in vhost.queues.values() if not each.name.startswith("twb")]:
+            vhost.delete_queue(queue)
+        self.network.pump()
 
     def test_a_message_reaches_all_that_are_subscribed(self) -> None:
         callers = [self.subscribed("news") for _ in range(3)]
@@ -78,10 +86,7 @@ class PubSubTests(CallerCase):
         caller, other = self.subscribed("news"), self.caller()
         self.restart()
         self.result(other.publish("news", 1))
-        vhost = self.network.broker.vhost
-        for queue in [each for each in vhost.queues.values() if not each.name.startswith("twb")]:
-            vhost.delete_queue(queue)
-        self.network.pump()
+        self.delete_own_queues()
         self.result(other.publish("news", 2))
         self.assertEqual(self.heard, [("news", 1), ("news", 2)])
         self.assertEqual(len(caller), 0)
@@ -135,6 +140,38 @@ class PubSubTests(CallerCase):
         self.result(caller.publish("news", 2))
         self.assertEqual(self.heard, [("news", 2)])
 
+    def test_one_that_was_not_up_in_time_takes_no_other_with_it(self) -> None:
+        link, others = self.link(timeout=5.0), list[Any]()
+        caller = self.subscribed("news", self.caller(link))
+        self.result(link.stop())
+        late = caller.subscribe("news", lambda channel, value: others.append(value))
+        self.network.advance(6)
+        self.error(late, NotReady)
+        link.start()
+        self.network.advance(5)
+        self.delete_own_queues()
+        self.result(caller.publish("news", 1))
+        self.assertEqual((self.heard, others), ([("news", 1)], []))
+
+    def test_one_that_alone_is_left_and_then_refused_is_taken_back(self) -> None:
+        link = self.link(timeout=5.0)
+        caller = self.subscribed("news", self.caller(link))
+        self.result(link.stop())
+        late = caller.subscribe("news", print)
+        self.result(caller.unsubscribe("news", self.hear))
+        self.network.advance(6)
+        self.error(late, NotReady)
+        link.start()
+        self.network.advance(5)
+        self.error(link.publish(PUBSUB, "news", b"", mandatory=True), Unroutable)
+
+    def test_what_can_not_be_declared_fails_the_publish_and_not_the_next(self) -> None:
+        caller = self.caller()
+        self.patch(caller.link, "declare", lambda _: fail(NotReady("no")))
+        self.error(caller.publish("news", 1), NotReady)
+        del caller.link.declare
+        self.assertIsNone(self.result(caller.publish("news", 1)))
+
     def test_stop_ends_all_subscriptions(self) -> None:
         caller, other = self.subscribed("news"), self.caller()
         self.result(caller.stop())
@@ -151,6 +188,14 @@ class ConsumeTests(CallerCase):
         super().setUp()
         self.bodies: list[Any] = []
         self.publisher = self.link()
+        self.complaints: list[Any] = []
+        observer: Any = self._observe
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+
+    def _observe(self, event: Any) -> None:
+        if event["log_namespace"] == "twbridge.rpc.consuming" and "log_failure" not in event:
+            self.complaints.append(event)
 
     def queue(self, name: str, *bodies: bytes) -> None:
         self.result(self.publisher.declare(Queue(name, True, False, False)))
@@ -213,6 +258,34 @@ class ConsumeTests(CallerCase):
     def test_a_queue_that_is_not_there_is_a_404(self) -> None:
         error = self.error(self.caller().consume("nope", print), ChannelClosed)
         self.assertEqual(error.reply_code, 404)
+
+    def test_a_queue_that_is_deleted_is_consumed_again_when_it_is_there_again(self) -> None:
+        caller = self.caller()
+        vhost = self.network.broker.vhost
+        self.queue("q")
+        self.result(caller.consume("q", lambda each: self.bodies.append(each.body)))
+        for body in (b"1", b"2"):
+            vhost.delete_queue(vhost.queues["q"])
+            self.network.advance(2.5)
+            self.publisher._declared.clear()
+            self.queue("q", body)
+            self.network.advance(RETRY)
+            self.assertEqual(self.bodies[-1:], [body])
+            self.assertEqual(self.counts("q"), (0, 1))
+        self.assertEqual(len(self.complaints), 4)  # deleted, not found: each said once
+
+    def test_ended_while_its_queue_is_away_it_is_not_tried_again(self) -> None:
+        caller = self.caller()
+        vhost = self.network.broker.vhost
+        self.queue("q")
+        consuming = self.result(caller.consume("q", print))
+        vhost.delete_queue(vhost.queues["q"])
+        self.network.pump()
+        self.assertIsNone(self.result(consuming.cancel()))
+        self.publisher._declared.clear()
+        self.queue("q")
+        self.network.advance(2 * RETRY)
+        self.assertEqual(self.counts("q"), (0, 0))
 
     def test_what_it_fires_with_ends_it(self) -> None:
         self.queue("q")

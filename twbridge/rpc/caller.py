@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, fail, succeed
 from twisted.python.failure import Failure
 
-from twbridge.amqp import Consumer, Link, LinkOptions, parse
+from twbridge.amqp import Link, LinkOptions, parse
 from twbridge.errors import EncodeError, NotReady
 from twbridge.rpc.bodies import body_of
 from twbridge.rpc.consuming import Consuming
@@ -91,7 +91,7 @@ class Caller:
         self.link = broker
         self._requests = Requests(broker, reactor, self.id)
         self._pubsub = PubSub(broker, reactor, self.serializers)
-        self._consumers: list[Consumer] = []
+        self._consuming: list[Consuming] = []
         self._started = False
         # Unique among all callers: a worker may know calls by nothing else.
         self._prefix = uuid.uuid4().hex[:12]
@@ -122,8 +122,8 @@ class Caller:
         if not self._started:
             return succeed(None)
         self._started = False
-        consumers, self._consumers = self._consumers, []
-        gone = [consumer.cancel() for consumer in consumers]
+        consuming, self._consuming = self._consuming, []
+        gone = [each.cancel() for each in consuming]
         gone += [self._pubsub.stop(), self._requests.stop()]
         if self._own:
             gone.append(self.link.stop())
@@ -286,7 +286,7 @@ class Caller:
 
     def consume(
         self, queue: str, callback: Callable[[Delivery], object], *, prefetch: int = 20
-    ) -> Deferred[Consumer]:
+    ) -> Deferred[Consuming]:
         """Have ``callback(delivery)`` called with each message of a queue that exists.
 
         A message is acknowledged when the callback has returned, or when what it returned (a
@@ -294,15 +294,18 @@ class Caller:
         when it fails again. ``decode(delivery)`` makes a value of a message.
 
         Fires when it consumes, with what ``cancel()`` ends it. Fails with ChannelClosed (404: no
-        such queue) or NotReady.
+        such queue) or NotReady. Once it consumes it goes on over reconnects; when the queue is
+        deleted it is tried again every second.
         """
         if not self._started:
             return fail(NotReady("the caller is not started"))
-        return Consuming(callback).begin(self.link, queue, prefetch).addCallback(self._consuming)
+        consuming = Consuming(self.link, self._clock, queue, callback, prefetch)
+        self._consuming = [each for each in self._consuming if not each.cancelled] + [consuming]
+        return consuming.begin().addErrback(self._not_consuming, consuming)
 
-    def _consuming(self, consumer: Consumer) -> Consumer:
-        self._consumers = [each for each in self._consumers if each.ended is None] + [consumer]
-        return consumer
+    def _not_consuming(self, failure: Failure, consuming: Consuming) -> Failure:
+        consuming.cancelled = True
+        return failure
 
     def decode(self, delivery: Delivery) -> Any:
         """The value of a message, by its content type.
