@@ -183,6 +183,38 @@ class ThreadTests(BlockingCase):
         with self.assertRaises(CallLost):
             await pending
 
+    async def test_closed_it_leaves_nothing_to_the_reactor_and_no_thread(self) -> None:
+        before = set(threading.enumerate())
+        hold, heard = threading.Event(), list[Any]()
+
+        def hear(_channel: str, value: Any) -> None:
+            heard.append((value, threading.current_thread()))
+            hold.wait(10)
+
+        def live() -> None:
+            caller.subscribe("news", hear)
+            for number in range(3):
+                caller.publish("news", number)
+            caller.call("echo")
+
+        caller = await deferToThread(self.caller)
+        for _ in range(2):
+            await deferToThread(live)
+            while not heard:
+                await _turn()
+            await deferToThread(caller.close)
+            hold.set()
+            [(value, thread)] = heard
+            await deferToThread(thread.join, 5)
+            self.assertEqual((value, thread.is_alive(), len(heard)), (0, False, 1))
+            heard.clear()
+            hold.clear()
+            triggers = str(vars(clock._eventTriggers["shutdown"]))
+            self.assertNotIn("BlockingCaller", triggers)
+            self.assertNotIn("Caller.stop", triggers)
+        left = set(threading.enumerate()) - before
+        self.assertEqual([each for each in left if each.name == "twbridge"], [])
+
     async def test_in_the_reactors_thread_it_refuses(self) -> None:
         caller = await deferToThread(self.caller)
         with self.assertRaisesRegex(RuntimeError, "would block the reactor"):

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
@@ -30,6 +31,9 @@ __all__ = ["BlockingCaller"]
 _SECONDS: Final = 5.0
 
 _starting = threading.Lock()
+
+#: What a thread is to call; None: it is to end.
+_Todo: TypeAlias = SimpleQueue[Callable[[], None] | None]
 
 
 class BlockingCaller:
@@ -51,14 +55,9 @@ class BlockingCaller:
         self._reactor = _running_reactor()
         self._lock = threading.Lock()
         self._started = False
+        self._trigger: Any = None
         self._callbacks = _Callbacks(self._reactor)
-        self._caller: Caller = self._wait(lambda: self._make(url, options))
-
-    def _make(self, url: str, options: dict[str, Any]) -> Caller:
-        caller = Caller(url, reactor=self._reactor, **options)
-        # So that nobody waits for a reactor that has stopped.
-        self._reactor.addSystemEventTrigger("before", "shutdown", caller.stop)
-        return caller
+        self._caller: Caller = self._wait(lambda: Caller(url, reactor=self._reactor, **options))
 
     # -- life -------------------------------------------------------------------------------
 
@@ -70,7 +69,7 @@ class BlockingCaller:
             ChannelClosed: it refused.
         """
         try:
-            self._wait(self._caller.start)
+            self._wait(self._start)
         except BaseException:
             self.close()
             raise
@@ -81,12 +80,34 @@ class BlockingCaller:
         with self._lock:
             started, self._started = self._started, True
         if not started:
-            self._reactor.callFromThread(lambda: self._caller.start().addErrback(_told_otherwise))
+            self._reactor.callFromThread(lambda: self._start().addErrback(_told_otherwise))
 
     def close(self) -> None:
-        """End what is pending with CallLost, and disconnect. The next method connects again."""
-        self._wait(self._caller.stop)
+        """End what is pending with CallLost, and disconnect. The next method connects again.
+
+        No callback is called any more but the one that runs.
+        """
+        self._wait(self._stop)
         self._started = False
+
+    def _start(self) -> Deferred[None]:
+        """In the reactor's thread."""
+        if self._trigger is None:
+            # So that nobody waits for a reactor that has stopped.
+            self._trigger = self._reactor.addSystemEventTrigger("before", "shutdown", self._shut)
+        return self._caller.start()
+
+    def _stop(self) -> Deferred[None]:
+        """In the reactor's thread."""
+        trigger, self._trigger = self._trigger, None
+        if trigger is not None:
+            self._reactor.removeSystemEventTrigger(trigger)
+        self._callbacks.stop()
+        return self._caller.stop()
+
+    def _shut(self) -> Deferred[None]:
+        self._trigger = None  # a reactor removes none that it has called
+        return self._stop()
 
     def __enter__(self) -> BlockingCaller:
         self.start()
@@ -238,12 +259,14 @@ class BlockingCaller:
 
 
 class _Callbacks:
-    """Calls functions in a thread of their own, in order."""
+    """Calls functions in a thread of their own, in order.
+
+    :meth:`put` and :meth:`stop` are for the reactor's thread.
+    """
 
     def __init__(self, reactor: Any) -> None:
         self.reactor = reactor
-        self._todo: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._todo: _Todo | None = None
 
     def deferring(self, callback: Callable[..., object]) -> Callable[..., Deferred[None]]:
         """The callback for the reactor's thread: it is done when the callback is."""
@@ -251,14 +274,26 @@ class _Callbacks:
 
     def put(self, function: Callable[[], None]) -> None:
         """Have it called."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="twbridge", daemon=True)
-            self._thread.start()
+        if self._todo is None:
+            todo: _Todo = SimpleQueue()
+            self._todo = todo
+            threading.Thread(target=_run, args=(todo,), name="twbridge", daemon=True).start()
         self._todo.put(function)
 
-    def _run(self) -> None:
-        while True:
-            self._todo.get()()
+    def stop(self) -> None:
+        """Let the thread end, after the function that it calls now; what waits is not called."""
+        todo, self._todo = self._todo, None
+        if todo is not None:
+            with suppress(Empty):
+                while True:
+                    todo.get_nowait()
+            todo.put(None)
+
+
+def _run(todo: _Todo) -> None:
+    """The thread."""
+    while (function := todo.get()) is not None:
+        function()
 
 
 class _Deferring:
