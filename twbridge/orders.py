@@ -249,13 +249,16 @@ class Orders(Turns, Holder, ABC):
             self._stood()
 
     def _published(self, _result: None, identity: Id) -> None:
-        self._answered()
+        self._pending -= 1
+        if self._paused:
+            self._read_again()
         self.tell(commands.Published(identity))
         if self._leaving is not None:
             self._leave()
 
     def _not_published(self, failure: Failure, identity: Id, destination: Destination) -> None:
-        self._answered()
+        self._pending -= 1
+        self._read_again()
         self._answer_refused(failure, identity, "publish", destination)
         if self._leaving is not None:
             self._leave()
@@ -307,8 +310,7 @@ class Orders(Turns, Holder, ABC):
         if end is not None:
             self.close(*end)
 
-    def _answered(self) -> None:
-        self._pending -= 1
+    def _read_again(self) -> None:
         # Half way down, so that a busy publisher is not stopped and started for each message.
         if self._paused & BY_ANSWERS and self._pending <= self._services.limits.publishes // 2:
             self._let_go(BY_ANSWERS)
