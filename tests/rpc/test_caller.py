@@ -174,7 +174,7 @@ class RefusalTests(CallerCase):
             caller.subscribe("c", print),
             caller.consume("q", print),
         ):
-            self.assertIn("not started", str(self.error(each, NotReady)))
+            self.assertIn("`await caller.start()`", str(self.error(each, NotReady)))
 
     def test_ids_and_timeouts_of_a_caller_are_checked(self) -> None:
         for wrong in ({"id": ""}, {"id": "x" * 256}, {"timeout": 0}, {"timeout": -1.0}):
@@ -491,8 +491,8 @@ class LifeTests(CallerCase):
         link.start()
         link.stop()
         self.network.pump()
-        self.error(called, NotReady)
-        self.error(caller.call("t"), NotReady)
+        for each in (called, caller.call("t")):
+            self.assertIn("the link is closed", str(self.error(each, NotReady)))
 
     def test_with_a_refusal_it_goes_on_trying(self) -> None:
         link = self.link()

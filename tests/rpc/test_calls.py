@@ -9,6 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from twbridge.errors import (
+    BadArguments,
     BadBody,
     CallCancelled,
     CallLost,
@@ -116,7 +117,7 @@ class ResultsTests(CallsCase):
     def test_each_error_of_a_worker_is_one_of_ours(self) -> None:
         for kind, expected in (
             ("failed", TaskError),
-            ("bad_request", TaskError),
+            ("bad_request", BadArguments),
             ("timeout", CallTimeout),
             ("cancelled", CallCancelled),
             ("lost", CallLost),
@@ -125,14 +126,25 @@ class ResultsTests(CallsCase):
             self.clock.advance(1)
             self.calls.take(Failed("a", "w", kind, "KeyError", "'x'", "Traceback", True))  # type: ignore[arg-type]
             error = self.error(called, expected)
-            self.assertEqual(error.task, "add")
-            if expected is TaskError:
+            self.assertEqual((error.task, type(error)), ("add", expected))
+            if isinstance(error, TaskError):
                 self.assertEqual(
                     (error.type, error.message, error.traceback, error.is_public),
                     ("KeyError", "'x'", "Traceback", True),
                 )
-            if expected is CallTimeout:
-                self.assertEqual(error.timeout, 1.0)
+
+    def test_a_tasks_own_timeout_is_told_from_the_calls(self) -> None:
+        for timeout, after, seconds, by_worker in (
+            (3.0, 1.0, 1.0, True),
+            (None, 5.0, 5.0, True),
+            (3.0, 2.96, 3.0, False),
+        ):
+            called = self.call(timeout=timeout)
+            self.clock.advance(after)
+            self.calls.take(Failed("a", "w", "timeout", "TimeoutError", "stopped"))
+            error = self.error(called, CallTimeout)
+            self.assertEqual(error.timeout, seconds)
+            self.assertEqual("at its own timeout" in str(error), by_worker)
 
 
 class ProgressTests(CallsCase):

@@ -297,7 +297,7 @@ class ReplayTests(InspectionCase):
         self.assertEqual(self.held(dead_queue("save")), 0)
         (request,) = self.taken(task_queue("save"))
         properties = dict(request.properties)
-        self.assertEqual(properties.pop("headers"), {"mine": [1]})
+        self.assertEqual(properties.pop("headers"), {"mine": [1], "twbridge-replayed": True})
         self.assertNotIn("expiration", properties)
         self.assertEqual(properties["content_type"], "application/json")
         self.assertEqual((properties["priority"], request.body), (4, b"[1]"))

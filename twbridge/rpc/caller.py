@@ -25,7 +25,7 @@ from twbridge.rpc.messages import (
 )
 from twbridge.rpc.pending import Call
 from twbridge.rpc.pubsub import Callback, PubSub
-from twbridge.rpc.requests import Requests
+from twbridge.rpc.requests import NOT_STARTED, Requests
 from twbridge.rpc.serializers import Body, Serializers
 from twbridge.wire import Delivery
 
@@ -269,7 +269,7 @@ class Caller:
     def publish(self, channel: str, body: Any = None) -> Deferred[None]:
         """Send to all that are subscribed to a channel; see ``PubSub.publish``."""
         if not self._started:
-            return fail(NotReady("the caller is not started"))
+            return fail(NotReady(NOT_STARTED))
         return self._pubsub.publish(channel, body)
 
     def subscribe(self, channel: str, callback: Callback) -> Deferred[None]:
@@ -277,7 +277,7 @@ class Caller:
         that a pattern matches; see ``PubSub.subscribe``.
         """
         if not self._started:
-            return fail(NotReady("the caller is not started"))
+            return fail(NotReady(NOT_STARTED))
         return self._pubsub.subscribe(channel, callback)
 
     def unsubscribe(self, channel: str, callback: Callback | None = None) -> Deferred[None]:
@@ -298,7 +298,7 @@ class Caller:
         deleted it is tried again every second.
         """
         if not self._started:
-            return fail(NotReady("the caller is not started"))
+            return fail(NotReady(NOT_STARTED))
         consuming = Consuming(self.link, self._clock, queue, callback, prefetch)
         self._consuming = [each for each in self._consuming if not each.cancelled] + [consuming]
         return consuming.begin().addErrback(self._not_consuming, consuming)

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twbridge.errors import (
+    BadArguments,
     CallCancelled,
     CallError,
     CallLost,
@@ -50,6 +51,8 @@ LEFT_MAX: Final = 10_000
 GRACE: Final = 1.0
 #: A deadline is reached this many seconds before it: a clock that wakes us counts in floats.
 _EPSILON: Final = 1e-6
+#: A worker that ends a call for its time so many seconds before its deadline does it for that one.
+_NEAR: Final = 0.05
 #: Ended calls that may lie in the heap beside those that are pending.
 _SLACK: Final = 64
 
@@ -265,7 +268,7 @@ class Calls:
         elif type(reply) is Progress:
             self._progress(call, reply)
         elif type(reply) is Failed:
-            self.fail(call, _error(call.task, reply, self._seconds() - call.begun))
+            self.fail(call, _error(call, reply, self._seconds() - call.begun))
         elif type(reply) is DeadLetter:
             self._dead(call, reply)
 
@@ -326,18 +329,21 @@ _REJECTED = {
 
 
 def _is_due(entry: tuple[float, int, Call]) -> bool:
-    """Whether an entry of the heap is the deadline of a call that has not ended, or whose request
-    may still wait.
-    """
+    """Whether it is the deadline of a call that has not ended, or whose request may still wait."""
     deadline, _, call = entry
     return deadline == call.deadline and (call.deferred is not None or call.on_settled is not None)
 
 
-def _error(task: str, reply: Failed, waited: float) -> CallError:
+def _error(call: Call, reply: Failed, waited: float) -> CallError:
+    task, timeout = call.task, call.timeout
     if reply.kind == "timeout":
-        return CallTimeout(task, waited)
+        # Its worker counts the call's time too, from a little later on.
+        if timeout is not None and waited > timeout - _NEAR:
+            return CallTimeout(task, timeout)
+        return CallTimeout(task, waited, by_worker=True)
     if reply.kind == "cancelled":
         return CallCancelled(task)
     if reply.kind == "lost":
         return CallLost(task, reply.message)
-    return TaskError(task, reply.type, reply.message, reply.traceback, reply.public)
+    kind = BadArguments if reply.kind == "bad_request" else TaskError
+    return kind(task, reply.type, reply.message, reply.traceback, reply.public)

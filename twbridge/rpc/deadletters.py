@@ -255,7 +255,7 @@ def _revived(delivery: Delivery) -> dict[str, Any]:
     Its deadline is over, and its next death must be told as the first. It is its caller's no more:
     who called has heard of its end, and could only end it again. So it has another id, but for one
     who waits for the answer in a queue of another kind than a caller's own, and knows it by its id.
-    A broker takes nobody else's ``user_id``.
+    The task is told that it may have run before. A broker takes nobody else's ``user_id``.
     """
     properties: dict[str, Any] = {**delivery.properties}
     for name in ("expiration", "user_id"):
@@ -270,4 +270,5 @@ def _revived(delivery: Delivery) -> dict[str, Any]:
         for name, value in headers.items()
         if name not in _GONE and not name.startswith(_OF_A_DEATH)
     }
+    properties["headers"]["twbridge-replayed"] = True
     return properties

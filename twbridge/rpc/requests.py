@@ -37,10 +37,14 @@ from twbridge.rpc.pending import Call
 from twbridge.rpc.replies import ReplyReader
 from twbridge.wire import Delivery
 
-__all__ = ["Requests"]
+__all__ = ["NOT_STARTED", "Requests"]
 
 _log = Logger()
 
+#: Said to who calls before the start.
+NOT_STARTED: Final = (
+    "the caller is not started: `await caller.start()`, or `async with` it, comes first"
+)
 #: Seconds by which a deadline may be missed, so that one timer serves many.
 _COARSE: Final = 0.01
 #: Seconds that a call has when it is sent, at least.
@@ -123,7 +127,9 @@ class Requests:
         if not self._started or self._link.state in ("closing", "closed"):
             if call.on_settled is not None:
                 call.on_settled()
-            return fail(NotReady("the caller is not started, or its link is closed"))
+            if not self._started:
+                return fail(NotReady(NOT_STARTED))
+            return fail(NotReady(f"the link is closed: {self._link.state_description}"))
         deferred = calls.add(call)
         if self._open and not calls.waiting and not self._link.pressed:
             self._send(call)
