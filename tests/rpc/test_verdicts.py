@@ -10,12 +10,13 @@ from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fakes import delivery
+from twbridge.errors import ChannelClosed
 from twbridge.link.topology import Queue
 from twbridge.rpc.executors.outcomes import Broke, Died, Done, Outcome, TimedOut, WasCancelled
 from twbridge.rpc.messages import Failed, Request, Result
 from twbridge.rpc.serializers import JSON, Body
 from twbridge.rpc.tasks import TaskOptions
-from twbridge.rpc.topology import dead_letters, queue_of
+from twbridge.rpc.topology import dead_letters, queue_of, refused
 from twbridge.rpc.verdicts import ATTEMPT, Fate, after, attempt_of, before, copy_properties
 from twbridge.wire import Delivery, encode_properties
 
@@ -29,10 +30,11 @@ ALL = (ONCE, QUORUM, CLASSIC)
 RAISED = Broke("KeyError", "'a'", "Traceback...")
 PUBLIC = Broke("PublicError", "No seats left.", public=True)
 MISFIT = Broke("TypeError", "the body does not fit", final=True)
+UNKNOWN = Broke("UnknownTask", "there is no task 't'", final=True)
 DIED = Died("its process was killed (SIGSEGV)")
 
 outcomes = st.sampled_from(
-    (RAISED, PUBLIC, MISFIT, DIED, TimedOut(), WasCancelled(), Done(BODY, {}))
+    (RAISED, PUBLIC, MISFIT, UNKNOWN, DIED, TimedOut(), WasCancelled(), Done(BODY, {}))
 )
 
 
@@ -113,7 +115,8 @@ class AfterTests(SynchronousTestCase):
         for outcome, kind in (
             (RAISED, "failed"),
             (PUBLIC, "failed"),
-            (MISFIT, "failed"),
+            (MISFIT, "bad_request"),
+            (UNKNOWN, "failed"),
             (DIED, "lost"),
             (TimedOut(), "timeout"),
             (WasCancelled(), "cancelled"),
@@ -130,7 +133,12 @@ class AfterTests(SynchronousTestCase):
 
     def test_at_least_once_what_would_fail_again_is_a_dead_letter_at_once(self) -> None:
         for task in (QUORUM, CLASSIC):
-            for outcome, kind in ((PUBLIC, "failed"), (MISFIT, "failed"), (TimedOut(), "timeout")):
+            for outcome, kind in (
+                (PUBLIC, "failed"),
+                (MISFIT, "bad_request"),
+                (UNKNOWN, "failed"),
+                (TimedOut(), "timeout"),
+            ):
                 self.assertEqual(self.kind(task, outcome), (kind, Fate.REJECT))
 
     def test_a_cancelled_call_is_no_dead_letter(self) -> None:
@@ -178,6 +186,18 @@ class CopyTests(SynchronousTestCase):
         expected = {**properties, "headers": {"h": 1, "twbridge-caller": "me", ATTEMPT: 2}}
         self.assertEqual(copy_properties(original, 2), expected)
         self.assertEqual(original.headers[ATTEMPT], 1)
+
+    def test_a_copy_has_the_time_that_is_left(self) -> None:
+        headers = {"twbridge-timeout": 3000, "twbridge-replayed": True}
+        original = delivery("twbridge.task.t", b"1", "", expiration="2500", headers=headers)
+        for ran, timeout, expiration in ((0.0, 3000, "2500"), (1.2, 1800, "1300"), (9, 1, "1")):
+            copied = copy_properties(original, 1, ran)
+            self.assertEqual(copied["expiration"], expiration)
+            self.assertEqual(copied["headers"]["twbridge-timeout"], timeout)
+            self.assertIs(copied["headers"]["twbridge-replayed"], True)
+        strange = delivery("twbridge.task.t", b"1", "", expiration="soon")
+        copied = copy_properties(strange, 1, 1.0)
+        self.assertEqual(copied, {"expiration": "soon", "headers": {ATTEMPT: 1}})
 
 
 class TopologyTests(SynchronousTestCase):
@@ -229,3 +249,18 @@ class TopologyTests(SynchronousTestCase):
                     for reason in ("rejected", "delivery_limit")
                 ),
             )
+
+    def test_a_queue_that_is_another_names_the_option_behind_it(self) -> None:
+        for argument, option in (
+            ("x-delivery-limit", "redelivery_limit"),
+            ("x-queue-type", "guarantee or queue"),
+            ("x-max-priority", "guarantee or queue"),
+            ("durable", "guarantee, queue or redelivery_limit"),
+        ):
+            text = f"PRECONDITION_FAILED - inequivalent arg '{argument}' for queue"
+            said = refused(QUORUM, ChannelClosed(406, text))
+            self.assertIn("the task 't' exists with other arguments", said)
+            self.assertIn(f"(a change of {option}): stop all its workers", said)
+            self.assertIn(f"inequivalent arg '{argument}'", said)
+        said = refused(QUORUM, ChannelClosed(403, "ACCESS_REFUSED"))
+        self.assertEqual(said, "the broker refuses what the task 't' needs: 403 ACCESS_REFUSED")

@@ -237,6 +237,74 @@ class AtLeastOnceTests(WorkerCase):
         self.assertEqual(len(executors.runs), 3)
         self.assertEqual(len(self.letters("twbridge.dead.safe")), 3)
 
+    def test_a_call_that_is_ended_at_its_callers_deadline_is_a_dead_letter(self) -> None:
+        for task in (QUORUM, CLASSIC):
+            name = f"late{task.queue}"
+            self.served(TaskOptions(name, guarantee="at-least-once", queue=task.queue))
+            call = self.caller().call(name, timeout=1.0)
+            self.pass_time(1.2)
+            self.failureResultOf(call, CallTimeout)
+            self.assertEqual(len(self.letters(f"twbridge.dead.{name}")), 1)
+            self.assertEqual(self.waiting(f"twbridge.task.{name}"), 0)
+
+    def test_what_fails_when_its_time_is_over_is_not_tried_again(self) -> None:
+        for task in (QUORUM, CLASSIC):
+            name = f"late{task.queue}"
+            _, executors = self.served(
+                TaskOptions(name, guarantee="at-least-once", queue=task.queue)
+            )
+            properties = {"correlation_id": "1", "headers": {"twbridge-timeout": 1000}}
+            link = self.link()
+            self.result(link.publish("", task_queue(name), b"null", properties, mandatory=True))
+            self.network.advance(2)
+            executors.runs[0].end(BROKE)
+            self.network.pump()
+            self.assertEqual(len(executors.runs), 1)
+            self.assertEqual(len(self.letters(f"twbridge.dead.{name}")), 1)
+
+    def test_the_tries_of_a_classic_queue_have_one_time_together(self) -> None:
+        _, executors = self.served(CLASSIC)
+        call = self.caller().call("safe", timeout=10.0)
+        self.network.advance(4)
+        executors.runs[0].end(BROKE)
+        self.network.advance(3)
+        executors.runs[1].end(BROKE)
+        self.network.pump()
+        times = [run.request.timeout or 0.0 for run in executors.runs]
+        for time, expected in zip(times, (10.0, 6.0, 3.0), strict=True):
+            self.assertAlmostEqual(time, expected, delta=0.3)
+        executors.runs[2].end()
+        self.assertEqual(self.result(call), "done")
+
+    def test_the_log_says_what_was_given_up_or_refused(self) -> None:
+        _, executors = self.served(QUORUM)
+        misfit = Broke("TypeError", "it takes no arguments\nnone", final=True)
+        with capturedLogs() as events:
+            for outcomes in ((BROKE, BROKE, BROKE), (misfit,)):
+                self.caller().call("safe", "secret").addErrback(lambda _: None)
+                for outcome in outcomes:
+                    self.network.pump()
+                    executors.runs[-1].end(outcome)
+                self.network.pump()
+        said = [formatEvent(each) for each in events if "A call of" in formatEvent(each)]
+        self.assertEqual(len(said), 3, said)
+        given_up = "A call of safe is given up (dead letter) after attempt"
+        self.assertTrue(said[0].startswith(f"{given_up} 3: ValueError: no ("), said)
+        self.assertTrue(said[1].startswith("A call of safe was refused: it takes no arguments ("))
+        self.assertTrue(said[2].startswith(f"{given_up} 1: TypeError: it takes"), said)
+        self.assertNotIn("secret", "".join(said))
+
+    def test_what_is_replayed_may_have_run(self) -> None:
+        _, executors = self.served(CLASSIC)
+        for number, (value, expected) in enumerate(((True, True), ("true", False))):
+            headers = {"twbridge-replayed": value, "a": 1}
+            properties = {"correlation_id": f"{number}", "headers": headers}
+            self.result(self.link().publish("", task_queue("safe"), b"null", properties))
+            self.network.pump()
+            run = executors.runs[-1]
+            self.assertEqual((run.redelivered, run.request.headers), (expected, {"a": 1}))
+            run.end()
+
     def test_a_cancelled_call_is_no_dead_letter(self) -> None:
         self.served(QUORUM)
         call = self.caller().call("safe")
@@ -396,8 +464,10 @@ class StartingTests(WorkerCase):
         self.result(self.link().declare(queue))
         worker, _ = self.served(serves=False)
         error = str(self.error(worker.start(), StartError))
-        self.assertIn("406", error)
-        self.assertIn("twbridge.task.add", error)
+        self.assertTrue(error.startswith("the queue of the task 'add' exists with other"), error)
+        for words in ("stop all its workers", "docs/rpc.md", "406", "twbridge.task.add"):
+            self.assertIn(words, error)
+        self.assertNotIn("\n", error)
 
     def test_it_waits_for_the_broker(self) -> None:
         away = True

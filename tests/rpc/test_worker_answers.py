@@ -10,7 +10,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.rpc.worker_case import WorkerCase
+from tests.rpc.worker_case import DONE, WorkerCase
 from twbridge.amqp import Queue
 from twbridge.errors import (
     CallLost,
@@ -363,15 +363,19 @@ class OwnNameTests(WorkerCase):
             link = self.link()
             queue = Queue(task_queue(task.name), True, False, False, passive=True)
             consumer = self.result(link.consume(queue, lambda _: None, no_ack=True))
-            key = "twbridge.task.other"
-            self.result(consumer.bind("amq.topic", key))
+            keys = f"twbridge.task.other-{task.name}", f"any.{task.name}"
+            for key in keys:
+                self.result(consumer.bind("amq.topic", key))
             self.result(consumer.cancel())
-            sent = link.publish("amq.topic", key, b"1", {"correlation_id": "1"}, mandatory=True)
-            self.result(sent)
-            self.network.pump()
-            self.assertEqual(executors.runs[0].request.task, task.name)
-            executors.runs[0].end(Broke("ValueError", "no"))
-            self.network.pump()
-            self.assertEqual(len(executors.runs), 1 + (task.guarantee == "at-least-once"))
-            for run in executors.open:
-                run.end()
+            for key in keys:
+                sent = link.publish("amq.topic", key, b"1", {"correlation_id": key}, mandatory=True)
+                self.result(sent)
+                self.network.pump()
+                tries = 1 + (task.guarantee == "at-least-once")
+                for number in range(tries):
+                    run = executors.runs[-1]
+                    self.assertEqual((run.request.id, run.request.task), (key, task.name))
+                    run.end(DONE if number else Broke("ValueError", "no"))
+                    self.network.pump()
+                self.assertEqual(executors.open, [])
+            self.assertEqual(len(executors.runs), 2 * tries)

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from msgspec.structs import replace
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
@@ -22,7 +21,7 @@ from twbridge.rpc.settling import Call, Key, Run, Settling
 from twbridge.rpc.slots import Lease
 from twbridge.rpc.tasks import TaskOptions
 from twbridge.rpc.topology import repeats
-from twbridge.rpc.verdicts import attempt_of, before
+from twbridge.rpc.verdicts import REPLAYED, attempt_of, before
 
 __all__ = ["ACCEPT_AFTER", "ACK_AFTER", "Run", "Running", "Runs"]
 
@@ -91,13 +90,11 @@ class Running:
         """Run a request that was delivered, or say why not."""
         delivery = lease.delivery
         try:
-            request = read_request(delivery)
+            # What counts is whose queue it came to, not the key that somebody chose.
+            request = read_request(delivery, task.name)
         except BadRequest as error:
             self._refuse(lease, error)
             return
-        if request.task != task.name:
-            # What counts is whose queue it came to, not what somebody wrote on it.
-            request = replace(request, task=task.name)
         attempt = attempt_of(task, delivery)
         call = Call(task, request, lease, attempt, self._clock.seconds())
         if delivery.redelivered and (
@@ -122,7 +119,7 @@ class Running:
         call.run = self._executors.run(
             call.task,
             call.request,
-            redelivered=call.attempt > 0,
+            redelivered=call.attempt > 0 or call.lease.delivery.headers.get(REPLAYED) is True,
             on_progress=lambda body: self._progress(call, body),
         )
         call.run.done.addCallback(self._ended, call).addErrback(_log_failure)

@@ -14,7 +14,7 @@ from twbridge.amqp import Link
 from twbridge.errors import TwbridgeError
 from twbridge.rpc.answers import SHORTEST, Answers
 from twbridge.rpc.executors.outcomes import Died, Outcome, TimedOut, WasCancelled
-from twbridge.rpc.messages import Request, task_queue
+from twbridge.rpc.messages import Failed, Request, task_queue
 from twbridge.rpc.slots import Lease
 from twbridge.rpc.tasks import TaskOptions
 from twbridge.rpc.topology import repeats
@@ -30,6 +30,9 @@ KEPT_FOR: Final = 120.0
 KEPT_MAX: Final = 4 * 1024 * 1024
 #: Bytes that one takes besides its key, about.
 _EACH: Final = 300
+
+#: Characters of a failure's text in the log.
+LINE_MAX: Final = 300
 
 #: The caller's id and the call's.
 Key = tuple[str, str]
@@ -199,6 +202,8 @@ class Settling:
         if verdict.reply is None:
             self._settle(call, fate)
             return
+        if isinstance(verdict.reply, Failed):
+            _note(call, verdict.reply, fate)
         flows = self._answers.flows
         sent = self._answers.last(call.request, verdict.reply, call.left(self._seconds()))
         if flows and not call.lease.void and not repeats(call.task):
@@ -269,6 +274,29 @@ def _tell(lease: Lease, fate: Fate) -> None:
         lease.ack()
     else:
         lease.nack(requeue=fate is Fate.REQUEUE)
+
+
+def _note(call: Call, failed: Failed, fate: Fate) -> None:
+    """What nobody else may hear of: the log does. It never has the body."""
+    name, id, text = call.task.name, call.request.id, _line(failed.message)
+    if failed.kind == "bad_request":
+        _log.info("A call of {task} was refused: {text} ({id})", task=name, text=text, id=id)
+    if fate is Fate.REJECT and repeats(call.task):
+        _log.warn(
+            "A call of {task} is given up (dead letter) after attempt {attempt}: "
+            "{type}: {text} ({id})",
+            task=name,
+            # Where it was not run, the last attempt is the one before.
+            attempt=call.attempt + (call.run is not None),
+            type=failed.type,
+            text=text,
+            id=id,
+        )
+
+
+def _line(text: str) -> str:
+    """Its first line, if that is not long."""
+    return text.split("\n", 1)[0][:LINE_MAX]
 
 
 def _size(key: Key) -> int:

@@ -16,16 +16,33 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from twbridge.errors import ChannelClosed
 from twbridge.link.topology import Exchange, Queue
 from twbridge.rpc.messages import DLX, PUBSUB, WORKERS, dead_queue, task_queue
 from twbridge.rpc.tasks import TaskOptions
 
-__all__ = ["EXCHANGES", "WORKERS_EXCHANGE", "dead_letters", "queue_of", "repeats", "uses_quorum"]
+__all__ = [
+    "EXCHANGES",
+    "WORKERS_EXCHANGE",
+    "dead_letters",
+    "queue_of",
+    "refused",
+    "repeats",
+    "uses_quorum",
+]
 
 #: Priorities that a queue tells apart: RabbitMQ wants few.
 LEVELS: Final = 10
 WORKERS_EXCHANGE: Final = Exchange(WORKERS, "fanout")
 EXCHANGES: Final = (Exchange(DLX, "headers"), WORKERS_EXCHANGE, Exchange(PUBSUB, "topic"))
+
+#: The options behind the arguments that a broker may find to be others.
+_CHANGED: Final = {
+    "x-delivery-limit": "redelivery_limit",
+    "x-queue-type": "guarantee or queue",
+    "x-max-priority": "guarantee or queue",
+}
+_ANY: Final = "guarantee, queue or redelivery_limit"
 
 Binding = tuple[str, str, dict[str, Any]]
 
@@ -70,6 +87,17 @@ def dead_letters(task: TaskOptions) -> tuple[Queue, tuple[Binding, ...]] | None:
         for reason in ("rejected", "delivery_limit")
     )
     return _durable(dead_queue(task.name), {}), bindings
+
+
+def refused(task: TaskOptions, error: ChannelClosed) -> str:
+    """One line for a queue of the task that the broker refuses."""
+    if error.reply_code != 406:
+        return f"the broker refuses what the task {task.name!r} needs: {error}"
+    changed = next((o for name, o in _CHANGED.items() if name in str(error)), _ANY)
+    return (
+        f"the queue of the task {task.name!r} exists with other arguments (a change of "
+        f"{changed}): stop all its workers, then docs/rpc.md says how to change it: {error}"
+    )
 
 
 def _durable(name: str, arguments: dict[str, Any]) -> Queue:

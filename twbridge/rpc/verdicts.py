@@ -18,14 +18,28 @@ from twbridge.rpc.tasks import TaskOptions
 from twbridge.rpc.topology import repeats, uses_quorum
 from twbridge.wire import Delivery
 
-__all__ = ["ATTEMPT", "Fate", "Verdict", "after", "attempt_of", "before", "copy_properties"]
+__all__ = [
+    "ATTEMPT",
+    "REPLAYED",
+    "Fate",
+    "Verdict",
+    "after",
+    "attempt_of",
+    "before",
+    "copy_properties",
+]
 
 #: How often a request of a classic queue was tried before: such a queue counts nothing.
 ATTEMPT: Final = "twbridge-attempt"
+#: Set where a dead letter is called again: it may have run, though no queue knows.
+REPLAYED: Final = "twbridge-replayed"
 #: Milliseconds that a request had when it was sent.
 TIMEOUT: Final = "twbridge-timeout"
 #: What a quorum queue says instead.
 _COUNT: Final = "x-delivery-count"
+
+#: What is final, too, before a task has run, but not for its body: the names of the failures.
+_NOT_ITS_BODY: Final = frozenset({"UnknownTask", "BadRequest"})
 
 
 class Fate(Enum):
@@ -114,10 +128,11 @@ def copy_properties(delivery: Delivery, attempt: int, ran: float = 0.0) -> dict[
 def _failure(request: Request, worker: str, outcome: Broke | Died) -> Failed:
     if isinstance(outcome, Died):
         return _failed(request, worker, "lost", "WorkerLost", outcome.text)
+    was_refused = outcome.final and not outcome.public and outcome.type not in _NOT_ITS_BODY
     return Failed(
         request.id,
         worker,
-        "failed",
+        "bad_request" if was_refused else "failed",
         outcome.type,
         outcome.message,
         outcome.traceback,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -29,7 +29,14 @@ from twbridge.rpc.running import Running, Runs
 from twbridge.rpc.serializers import JSON, Body
 from twbridge.rpc.slots import Slots
 from twbridge.rpc.tasks import TaskOptions
-from twbridge.rpc.topology import EXCHANGES, WORKERS_EXCHANGE, dead_letters, queue_of, repeats
+from twbridge.rpc.topology import (
+    EXCHANGES,
+    WORKERS_EXCHANGE,
+    dead_letters,
+    queue_of,
+    refused,
+    repeats,
+)
 from twbridge.wire import Delivery
 
 __all__ = ["CONCURRENCY", "DRAIN", "Executors", "StartError", "Worker", "WorkerOptions", "run"]
@@ -146,7 +153,7 @@ class Worker:
         try:
             await self._declare()
         except ChannelClosed as error:
-            raise StartError(f"the broker refuses what the tasks need: {error}") from None
+            raise StartError(f"the broker refuses what calls need: {error}") from None
         self._looks.start(LOOK, now=False)
         return tasks
 
@@ -171,12 +178,12 @@ class Worker:
         for task in self.tasks:
             dead = dead_letters(task)
             if dead is not None:
-                await self._link.declare(*dead)
+                await _for(task, self._link.declare(*dead))
         heard = self._control.start(), self._control.bind("")
         await DeferredList([each.addErrback(_trap) for each in heard])
         for task in self.tasks:
             slots = self._slots[task.name] = self._slots_of(task, queue_of(task))
-            await slots.start()
+            await _for(task, slots.start())
 
     def _slots_of(self, task: TaskOptions, queue: Queue) -> Slots:
         room = task.concurrency or self.options.concurrency
@@ -313,6 +320,18 @@ def run(**options: Any) -> None:
     from twbridge.rpc.serving import run as serve
 
     serve(**options)
+
+
+async def _for(task: TaskOptions, declared: Awaitable[None]) -> None:
+    """Declare a queue of a task.
+
+    Raises:
+        StartError: the broker refuses it.
+    """
+    try:
+        await declared
+    except ChannelClosed as error:
+        raise StartError(refused(task, error)) from None
 
 
 def _trap(failure: Failure) -> None:
