@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 from twbridge.rpc import PublicError, context, task
 
@@ -119,13 +122,10 @@ async def endless_async(channel: str) -> None:
 
 
 @task(PREFIX + "spins")
-def spins(seconds: float) -> int:
-    """Computes, in C most of the time, and lets nobody else run."""
-    end, rounds = time.monotonic() + seconds, 0
-    while time.monotonic() < end:
-        sum(range(2_000_000))
-        rounds += 1
-    return rounds
+def spins(seconds: float) -> float:
+    """Sits in C code and holds the interpreter's lock: nothing else of its process runs."""
+    ctypes.PyDLL(None).usleep(int(seconds * 1_000_000))
+    return seconds
 
 
 @task(PREFIX + "naps", concurrency=1)
@@ -162,3 +162,10 @@ def killer(folder: str) -> None:
     with open(Path(folder, "attempts"), "a") as attempts:
         attempts.write("killed\n")
     os._exit(3)
+
+
+@task(PREFIX + "lingers", guarantee="at-least-once")
+async def lingers(folder: str) -> None:
+    """Takes as many seconds as its folder says, and notes there that it has ended."""
+    await deferLater(cast(Any, reactor), float(Path(folder, "seconds").read_text()))
+    Path(folder, "ended").touch()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import re
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -19,13 +18,14 @@ from twisted.internet.defer import Deferred
 
 from tests.integration.cases import clock
 from tests.integration.rabbitmq import in_thread
-from tests.integration.rpc_cases import OnEmbedded, RpcCase, WorkerProcess
+from tests.integration.rpc_cases import OnEmbedded, RpcCase
 from twbridge.rpc import (
     BadBody,
     Body,
     CallCancelled,
     Caller,
     CallLost,
+    CallTimeout,
     TaskError,
     gather,
 )
@@ -33,25 +33,6 @@ from twbridge.rpc.deadletters import Replayed, letters, replay
 from twbridge.rpc.inspection import survey
 
 MEGABYTE = 1024 * 1024
-SCRIPT = """
-from twbridge.rpc import context, run, task
-
-@task({name!r})
-def scripted(number):
-    return [number, number + context.settings["more"]]
-
-if __name__ == "__main__":
-    run(amqp_url={url!r}, concurrency=1, more=2)
-"""
-TWICE = """
-from twbridge.rpc import task
-
-@task("twice")
-def one(): ...
-
-@task("twice")
-def two(): ...
-"""
 
 
 class RpcRowsTests(RpcCase):
@@ -224,6 +205,20 @@ class RpcRowsTests(RpcCase):
         (letter,) = await letters(caller.link, clock, name)
         self.assertEqual((letter.reason, letter.caller), ("rejected", caller.id))
 
+    async def test_what_was_too_late_is_kept_and_replayed_while_its_caller_lives(self) -> None:
+        caller, name, folder = await self.caller(), self.name("lingers"), self.scratch()
+        seconds, ended = Path(folder, "seconds"), Path(folder, "ended")
+        seconds.write_text("60")
+        call = caller.call(name, folder, timeout=0.3)
+        await self.failure(call, CallTimeout)
+        await self.dead(caller, name, 1)
+        self.assertFalse(ended.exists())
+        # Long enough that the worker would tell its caller that it has it.
+        seconds.write_text("0.2")
+        self.assertEqual(await replay(caller.link, clock, name), Replayed(1))
+        await self.until(ended.exists)
+        await self.dead(caller, name, 0)
+
     async def dead(self, caller: Caller, name: str, wanted: int) -> None:
         """Wait until a task has so many dead letters, and nothing waits or runs."""
         deadline = time.monotonic() + 10.0
@@ -245,7 +240,7 @@ class RpcRowsTests(RpcCase):
         # The broker drops who is silent for two heartbeats.
         self.assertIn("heartbeat=1", self.query)
         caller = await self.caller()
-        self.assertGreater(await caller.call(self.name("spins"), 3.5), 0)
+        self.assertEqual(await caller.call(self.name("spins"), 3.5), 3.5)
         self.assertNotIn("away", self.shared.said)
         self.assertEqual(self.shared.said.count("Connected to"), 1)
 
@@ -258,27 +253,6 @@ class RpcRowsTests(RpcCase):
         self.assertEqual(len(shares), 2, shares)
         self.assertGreaterEqual(min(shares.values()), 5, shares)
         self.assertEqual(await in_thread(other.stop), 0)
-
-    # -- Task: a script of its own -------------------------------------------------------------
-
-    async def test_a_script_serves_its_own_tasks(self) -> None:
-        caller, name = await self.caller(), self.name("scripted")
-        script = self.folder / "script.py"
-        script.write_text(SCRIPT.format(name=name, url=self.node.url()))
-        worker = WorkerProcess(self.folder, "", program=[sys.executable, str(script)])
-        self.addCleanup(lambda: in_thread(worker.close))
-        await in_thread(worker.serves)
-        self.assertEqual(await caller.call(name, 20), [20, 22])
-        self.assertEqual(await in_thread(worker.stop), 0)
-
-    async def test_two_tasks_of_one_name_are_refused_in_one_line(self) -> None:
-        module = self.folder / "twice.py"
-        module.write_text(TWICE)
-        worker = self.started(tasks=module)
-        self.addCleanup(lambda: in_thread(worker.close))
-        self.assertEqual(await in_thread(worker.wait), 1)
-        self.assertEqual(len(worker.said.splitlines()), 1, worker.said)
-        self.assertIn("there are two tasks named 'twice'", worker.said)
 
 
 class EmbeddedRpcRowsTests(OnEmbedded, RpcRowsTests):
