@@ -208,7 +208,7 @@ class Calls:
             assert call.body is not None
             self._waiting_bytes -= len(call.body.data)
         call.body = None
-        if call.id not in self._unsettled:
+        if call.on_settled is not None and call.id not in self._unsettled:
             self._settle(call)
         return deferred
 
