@@ -77,8 +77,9 @@ class HttpCalls(RpcBridgeCase):
             self.assertEqual(
                 answer.fields["content-security-policy"], "default-src 'none'; sandbox"
             )
-        answer = await self.post("echo", b"", None)
-        self.assertEqual((answer.status, answer.body), (200, b"null"))
+        for kind in (None, "application/json"):
+            answer = await self.post("echo", b"", kind)
+            self.assertEqual((answer.status, answer.body), (200, b"null"))
         answer = await self.post("pages", b"2")
         self.assertEqual((answer.status, answer.body), (200, b"2"))
 
@@ -106,6 +107,9 @@ class HttpCalls(RpcBridgeCase):
         ):
             self.assertEqual((answer.status, answer.code), (status, code), answer)
             self.assertNotIn(b"secret", answer.body)
+        for task, body in (("echo", b"{not json"), ("add", b"[1]")):
+            answer = await self.post(task, body)
+            self.assertIn(b"The body is not what the task takes.", answer.body)
         answer = await self.post("fails.publicly")
         self.assertIn(b"An order has an id.", answer.body)
 
