@@ -77,8 +77,8 @@ class HttpCalls(RpcBridgeCase):
             self.assertEqual(
                 answer.fields["content-security-policy"], "default-src 'none'; sandbox"
             )
-        for kind in (None, "application/json"):
-            answer = await self.post("echo", b"", kind)
+        for given in (None, JSON):
+            answer = await self.post("echo", b"", given)
             self.assertEqual((answer.status, answer.body), (200, b"null"))
         answer = await self.post("pages", b"2")
         self.assertEqual((answer.status, answer.body), (200, b"2"))

@@ -1,4 +1,4 @@
-"""``twbridge call`` and ``twbridge worker``, as far as they need no broker."""
+"""``twbridge call``, as far as it needs no broker."""
 
 from __future__ import annotations
 
@@ -47,24 +47,3 @@ class CallTests(SynchronousTestCase):
         result = self.run_command("add", "-", "--timeout", "none", stdin=b"[1, 2]\n")
         self.assertEqual(result.exit_code, 1)
         self.assertIn("there is no broker", result.stderr)
-
-
-class WorkerTests(SynchronousTestCase):
-    """What ``twbridge worker`` does not even try."""
-
-    def test_what_is_neither_a_file_nor_a_module_is_one_line(self) -> None:
-        self.patch(os, "environ", {"AMQP_URL": "amqp://127.0.0.1:1/"})
-        folder = self.mktemp()
-        os.mkdir(folder)
-        for module, words in (
-            ("nofile.py", "there is no file 'nofile.py'"),
-            ("/no/such/file", "there is no file '/no/such/file'"),
-            (".", "'.' is a folder: name a module (shop.tasks) or a file (shop/tasks.py)"),
-            (os.path.abspath(folder), "is a folder"),
-            ("a..b", "'a..b' is no name of a module"),
-            ("", "'' is no name of a module"),
-        ):
-            result = CliRunner().invoke(main, ["worker", module])
-            self.assertEqual(result.exit_code, 1)
-            self.assertRegex(result.stderr, r"^twbridge: [^\n]*\n$")
-            self.assertIn(words, result.stderr)

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from twbridge.cli.broker import Broker, leave, with_broker
+from twbridge.cli.broker import Broker, with_broker
 
 __all__ = ["worker"]
 
@@ -28,19 +28,6 @@ def _settings(_context: Any, _parameter: Any, values: tuple[str, ...]) -> dict[s
         except ValueError:
             settings[key] = text
     return settings
-
-
-def _is_file(module: str) -> bool:
-    """Whether it is a file, not a name. What can be neither ends the command with one line."""
-    if os.path.isdir(module) and (os.sep in module or not module.isidentifier()):
-        leave(f"{module!r} is a folder: name a module (shop.tasks) or a file (shop/tasks.py)")
-    if module.endswith(".py") or os.sep in module:
-        if not os.path.exists(module):
-            leave(f"there is no file {module!r}")
-        return True
-    if not all(module.split(".")):
-        leave(f"{module!r} is no name of a module: name one (shop.tasks) or a file (shop/tasks.py)")
-    return False
 
 
 @click.command()
@@ -83,7 +70,7 @@ def worker(
     drain: float,
     settings: dict[str, Any],
 ) -> None:
-    """Serve the tasks of MODULE, the name of a module or a file that ends with .py.
+    """Serve the tasks of MODULE, the name of a module or a file: it ends with .py, or has a slash.
 
     SIGTERM and SIGINT have it take no more calls and let those that run end; a second one ends
     them.
@@ -91,7 +78,7 @@ def worker(
     Exit codes: 0 after a signal, 1 it can't begin, 2 usage.
     """
     # As Python does for a script, and for -m: what is beside it can be imported.
-    is_file = _is_file(module)
+    is_file = module.endswith(".py") or os.sep in module
     sys.path.insert(0, os.path.dirname(os.path.abspath(module)) if is_file else os.getcwd())
     from twbridge.rpc.serving import Serving, serve
     from twbridge.rpc.worker import WorkerOptions
