@@ -191,6 +191,13 @@ class CallTests(SessionCase):
         self.caller.asked[0].settled()
         self.assertEqual(self.call("c1"), [])
 
+    def test_who_calls_is_not_read_on_while_the_link_is_full(self) -> None:
+        self.link.pressed = True
+        self.call()
+        self.assertFalse(self.transport.reading)
+        self.link.press(False)
+        self.assertTrue(self.transport.reading)
+
     def test_only_what_a_rule_names_is_called(self) -> None:
         for name, allowed in (("add", 1), ("math.add", 1), ("mul", 0), ("twbridge.x", 0)):
             before = len(self.caller.asked)

@@ -237,8 +237,7 @@ class Orders(Turns, Holder, ABC):
         if self._pending >= services.limits.publishes:
             self._hold(BY_ANSWERS)
         if services.gate.shut:
-            self._hold(BY_LINK)
-            services.gate.wait(self)
+            self._hold_by_link()
 
     def _reply_stands(self, result: Failure | None, command: commands.Publish) -> Any:
         try:
@@ -281,6 +280,8 @@ class Orders(Turns, Holder, ABC):
         if self._calls is None:
             self._calls = Calls(self._services, self.peer, self.tell, self._answer_refused)
         self._calls.begin(command)
+        if self._services.gate.shut:
+            self._hold_by_link()
 
     def _cancel(self, command: commands.Cancel) -> None:
         if self._calls is None:
@@ -314,6 +315,10 @@ class Orders(Turns, Holder, ABC):
         # Half way down, so that a busy publisher is not stopped and started for each message.
         if self._paused & BY_ANSWERS and self._pending <= self._services.limits.publishes // 2:
             self._let_go(BY_ANSWERS)
+
+    def _hold_by_link(self) -> None:
+        self._hold(BY_LINK)
+        self._services.gate.wait(self)
 
     def _relieve(self) -> None:
         self._let_go(BY_LINK)
