@@ -6,10 +6,11 @@ import builtins
 import inspect
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from twbridge import errors
+from twbridge import errors, rpc
 from twbridge.errors import (
     BadArguments,
     BadBody,
@@ -135,6 +136,22 @@ class CallErrorsTests(SynchronousTestCase):
     def test_tasks_that_can_not_be_loaded_keep_the_traceback(self) -> None:
         error = LoadError("no module named 'tasks'", "Traceback...")
         self.assertEqual((str(error), error.traceback), ("no module named 'tasks'", "Traceback..."))
+
+
+class DocumentTests(SynchronousTestCase):
+    """The table of errors in ``docs/rpc.md``."""
+
+    def test_each_error_is_exported_and_has_the_code_that_it_says(self) -> None:
+        document = (Path(__file__).parent.parent.parent / "docs" / "rpc.md").read_text()
+        table = document.split("| error (`twbridge.rpc`)", 1)[1].split("\n\n", 1)[0]
+        found = 0
+        for row in table.splitlines()[2:]:
+            names, codes = (re.findall(r"`(\w+)`", cell) for cell in row.split("|")[1:3])
+            found += len(names)
+            for number, name in enumerate(names):
+                self.assertIn(name, rpc.__all__)
+                self.assertEqual(getattr(rpc, name).code, codes[min(number, len(codes) - 1)])
+        self.assertGreaterEqual(found, 12)
 
 
 class TreeTests(SynchronousTestCase):
