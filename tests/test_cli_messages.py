@@ -118,7 +118,9 @@ class LineTests(SynchronousTestCase):
     def line(self, *, headers: bool = False, **fields: Any) -> str:
         fields = {"op": "message", "destination": "/topic/#", "routing_key": "a.b"} | fields
         payload = json.dumps(fields, ensure_ascii=False).encode("utf-8", "surrogatepass")
-        message = Message(read(payload), payload, 1, lambda *_: False)
+        frame = read(payload)
+        assert frame is not None
+        message = Message(frame, payload, 1, lambda *_: False)
         return readable(message, headers=headers, now=NOON)
 
     def test_live_ones_have_their_routing_key(self) -> None:

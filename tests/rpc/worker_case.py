@@ -141,7 +141,7 @@ class WorkerCase(CallerCase):
         """How many messages wait in a queue."""
         self.network.pump()
         link = self.link()
-        return self.result(link.count(queue))[0]  # type: ignore[no-any-return]
+        return self.result(link.count(queue))[0]
 
     def letters(self, queue: str) -> list[Delivery]:
         """What is in a queue, taken out."""
