@@ -251,6 +251,6 @@ class OnEmbedded(TaskCase):
 def _delete_queues(url: str, prefix: str) -> None:
     names = re.findall(r'^@task\(PREFIX \+ "([^"]+)"', TASKS.read_text(), re.MULTILINE)
     with witness.channel(url) as channel:
-        for name in [*names, "scripted"]:
+        for name in names:
             for kind in ("task", "dead"):
                 channel.queue_delete(f"twbridge.{kind}.{prefix}{name}")
