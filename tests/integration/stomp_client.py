@@ -35,9 +35,7 @@ _MESSAGE_ID = re.compile(r"@@[^@]*@@\d+$")
 _REPLY = re.compile(r"^/(reply-queue|queue)/(amq\.gen-|twbridge\.reply\.)[\w-]+$")
 #: What the bridge adds to each message that has none.
 _OWN = {
-    "app-id": re.compile(r"twbridge(/.*)?"),
     "amqp-message-id": re.compile(r"[0-9a-f]{16}-[0-9a-f]+"),
-    "timestamp": re.compile(r"[2-9]\d{9}|1[7-9]\d{8}"),
 }
 
 

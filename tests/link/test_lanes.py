@@ -20,6 +20,9 @@ class StampTests(SynchronousTestCase):
     @example({"content_type": None})
     @example({"delivery_mode": None, "headers": {"a": "b"}})
     @example({"priority": 3, "user_id": "guest"})
+    @example({"delivery_mode": 1, "timestamp": None, "app_id": None})
+    @example({"timestamp": None, "app_id": None})
+    @example({"timestamp": 1, "app_id": None})
     def test_the_defaults_go_under_whatever_is_given(self, mine: dict[str, Any]) -> None:
         before = int(time.time())
         message_id, raw = Stamp("ours")(mine)

@@ -21,6 +21,9 @@ from twbridge.wire import encode_properties
 _LAST = frozenset({"message_id", "timestamp", "type", "user_id", "app_id", "cluster_id"})
 #: The flags of message_id, timestamp and app_id.
 _OURS = 0x00C8
+#: What somebody may want none of, and the flag of message_id, which the link needs: a return is
+#: told from others by it.
+_SPARED, _IDENTITY = {"timestamp", "app_id"}, 0x0080
 
 
 class Publish:
@@ -115,7 +118,12 @@ class Stamp:
         self._id_count += 1
         identity = b"%b-%x" % (self._id_prefix, self._id_count)
         now = int(time.time())
-        if not _LAST.isdisjoint(given):
+        last = _LAST.intersection(given)
+        if last:
+            spared = last == _SPARED and given["timestamp"] is None and given["app_id"] is None
+            if spared and "delivery_mode" in given:
+                first = encode_properties(given, _IDENTITY)
+                return identity.decode(), b"%b%c%b" % (first, len(identity), identity)
             return self._merged(given, identity.decode(), now)
         if now != self._second:
             self._second = now

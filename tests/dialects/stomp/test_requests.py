@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.dialects.stomp.speaking import Talk, error
+from tests.dialects.stomp.test_headers import UNFILLED
 from twbridge import commands
 from twbridge.destinations import Destination, parse
 from twbridge.dialects.interfaces import Close
@@ -205,7 +206,10 @@ class SendTests(SynchronousTestCase):
         self.assertEqual(
             self.send(b"hi", destination="/topic/a", receipt="r"),
             commands.Publish(
-                "r", parse("/topic/a"), b"hi", {"delivery_mode": 1, "headers": {"receipt": "r"}}
+                "r",
+                parse("/topic/a"),
+                b"hi",
+                {"delivery_mode": 1, "headers": {"receipt": "r"}} | UNFILLED,
             ),
         )
 
@@ -213,7 +217,7 @@ class SendTests(SynchronousTestCase):
         self.assertEqual(
             self.send(destination="/queue/q", persistent="true"),
             commands.Publish(
-                None, parse("/queue/q"), b"", {"delivery_mode": 2}, declare=durable("q")
+                None, parse("/queue/q"), b"", {"delivery_mode": 2} | UNFILLED, declare=durable("q")
             ),
         )
         self.assertEqual(

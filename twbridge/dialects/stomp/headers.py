@@ -74,13 +74,14 @@ _BOOLEANS = {"true": True, "True": True, "false": False, "False": False}
 
 
 def properties_of(frame: Frame) -> dict[str, Any]:
-    """The AMQP properties of a SEND.
+    """The AMQP properties of a SEND. None is for what the bridge is not to fill in: a message has
+    what its sender gave it, as in Web STOMP, and an id.
 
     Raises:
         BadFrame: a number that is none, or too large.
     """
     headers = frame.headers
-    properties: dict[str, Any] = {"delivery_mode": 1}
+    properties: dict[str, Any] = {"delivery_mode": 1, "timestamp": None, "app_id": None}
     users: dict[str, str] = {}
     for name, value in headers.items():
         if name not in _NOT_USERS:
