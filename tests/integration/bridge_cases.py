@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from tests.integration import witness
 from tests.integration.bridge import Bridge
 from tests.integration.cases import BrokerCase
-from tests.integration.rabbitmq import Node, in_thread, shared
+from tests.integration.rabbitmq import Node, in_thread, shared, started
 from tests.integration.websocket import Client, Socket
 
 CHAT = "twbridge.chat"
@@ -179,13 +179,7 @@ class BreakableCase(BridgeCase):
 
     @classmethod
     def own_node(cls) -> Node:
-        node = Node()
-        try:
-            node.start()
-        except BaseException:
-            node.close()
-            raise
-        return node
+        return started()
 
     @classmethod
     def tearDownClass(cls) -> None:

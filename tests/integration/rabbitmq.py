@@ -352,6 +352,17 @@ def _is_stopped(task: Path) -> bool:
     return True
 
 
+def started() -> Node:
+    """A node of the caller's own, which may kill, freeze and block it, and closes it."""
+    node = Node()
+    try:
+        node.start()
+    except BaseException:
+        node.close()
+        raise
+    return node
+
+
 def shared() -> Node:
     """The node that all tests of this process share, started by the first that asks.
 

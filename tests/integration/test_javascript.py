@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
-import subprocess
-import threading
 import uuid
 from pathlib import Path
-from queue import Empty, Queue
 from typing import Any
 
 from twisted.internet import reactor
@@ -19,31 +16,13 @@ from tests.integration import witness
 from tests.integration.bridge import Bridge, in_thread
 from tests.integration.bridge_cases import BridgeCase
 from tests.integration.chromium import Browser, Page
+from tests.integration.node_scripts import Script, install, run
 from twbridge import __version__
 
 ROOT = Path(__file__).parent.parent.parent
 CLIENT = ROOT / "clients" / "js"
 MODULE = CLIENT / "twbridge.js"
 MOST_BYTES = 6_000
-SECONDS = 120.0
-
-
-def run(*command: str) -> str:
-    """Run a command in the client's folder; gives what it wrote to stdout."""
-    done = subprocess.run(
-        command, cwd=CLIENT, capture_output=True, text=True, check=False, timeout=SECONDS
-    )
-    if done.returncode:
-        raise AssertionError(f"{command}: {done.stdout[-8000:]}{done.stderr[-8000:]}")
-    return done.stdout
-
-
-def install() -> None:
-    """Bring the modules that the tests need, if they are not there yet."""
-    lock, stamp = CLIENT / "package-lock.json", CLIENT / "node_modules" / ".package-lock.json"
-    if not stamp.exists() or stamp.stat().st_mtime < lock.stat().st_mtime:
-        run("npm", "ci", "--no-audit", "--no-fund")
-        stamp.touch()
 
 
 class NodeTests(SynchronousTestCase):
@@ -51,15 +30,15 @@ class NodeTests(SynchronousTestCase):
 
     @classmethod
     def setUpClass(cls) -> None:
-        install()
+        install(CLIENT)
 
     def test_its_own_tests_pass(self) -> None:
         files = sorted(str(path) for path in (CLIENT / "test").glob("*.test.js"))
-        said = run("node", "--test", *files)
+        said = run(CLIENT, "node", "--test", *files)
         self.assertGreater(int(said.partition("# pass ")[2].split()[0]), 90, said)
 
     def test_its_types_are_those_of_the_examples(self) -> None:
-        run("npm", "run", "--silent", "types")
+        run(CLIENT, "npm", "run", "--silent", "types")
 
     def test_it_is_small_as_it_is_served(self) -> None:
         self.assertLessEqual(len(gzip.compress(MODULE.read_bytes())), MOST_BYTES)
@@ -70,7 +49,7 @@ class NodeTests(SynchronousTestCase):
         self.assertNotIn("dependencies", package)
 
     def test_the_package_has_the_module_its_types_and_its_licence(self) -> None:
-        (packed,) = json.loads(run("npm", "pack", "--dry-run", "--json"))
+        (packed,) = json.loads(run(CLIENT, "npm", "pack", "--dry-run", "--json"))
         self.assertEqual(
             {file["path"] for file in packed["files"]},
             {"LICENSE", "README.md", "package.json", "twbridge.d.ts", "twbridge.js"},
@@ -114,66 +93,18 @@ class StreamCase(BridgeCase):
         return bridge, stream
 
 
-class Script:
-    """``test/live.js`` as a process, whose lines can be waited for."""
-
-    def __init__(self, *arguments: str) -> None:
-        self._process = subprocess.Popen(
-            ["node", "test/live.js", *arguments],
-            cwd=CLIENT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self._lines: Queue[str] = Queue()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        with self._process.stdout as said:
-            for line in said:
-                self._lines.put(line.strip())
-
-    def wait_for(self, line: str, seconds: float = 40.0) -> None:
-        """Wait until it says this, and nothing before."""
-        said: list[str] = []
-        try:
-            while not said or (said[-1] != line and self._process.poll() is None):
-                said.append(self._lines.get(timeout=seconds))
-        except Empty:
-            pass
-        if said != [line]:
-            raise AssertionError("\n".join([f"it did not say {line!r}:", *said, *self._rest()]))
-
-    def end(self, seconds: float = 10.0) -> int:
-        """Wait for its end; gives the exit code."""
-        return self._process.wait(seconds)
-
-    def close(self) -> None:
-        """Kill it."""
-        self._process.kill()
-        self._process.wait()
-        self._reader.join()
-
-    def _rest(self) -> list[str]:
-        self.close()
-        return list(self._lines.queue)
-
-
 class LiveTests(StreamCase):
     """In Node, against the whole daemon."""
 
     @classmethod
     def setUpClass(cls) -> None:
-        install()
+        install(CLIENT)
         super().setUpClass()
 
     async def test_everything_over_the_end_of_the_bridge(self) -> None:
         bridge, stream = await self.of_its_own()
         queue = await self.queue()
-        script = Script(bridge.url(), stream, queue)
+        script = Script(CLIENT, "test/live.js", bridge.url(), stream, queue)
         self.addCleanup(lambda: in_thread(script.close))
         await in_thread(script.wait_for, "kill")
         await in_thread(bridge.kill)

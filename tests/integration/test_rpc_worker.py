@@ -13,7 +13,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList
 
 from tests.integration import rpc_worker_rows
-from tests.integration.rabbitmq import Node, in_thread
+from tests.integration.rabbitmq import Node, in_thread, started
 from tests.integration.rpc_cases import OnEmbedded, WorkerProcess
 from tests.integration.rpc_worker_rows import delete_queues, serving
 from twbridge.amqp import Queue
@@ -44,13 +44,7 @@ class WorkerRowsTests(rpc_worker_rows.WorkerRows):
 
     @classmethod
     def own_node(cls) -> Node:
-        node = Node()
-        try:
-            node.start()
-        except BaseException:
-            node.close()
-            raise
-        return node
+        return started()
 
     @classmethod
     def tearDownClass(cls) -> None:

@@ -20,10 +20,11 @@ from tests.integration import witness
 from tests.integration.bridge import Bridge
 from tests.integration.bridge_cases import BridgeCase
 from tests.integration.chromium import Browser
+from tests.integration.node_scripts import Script, install
 from tests.integration.rabbitmq import in_thread
-from tests.integration.stomp_node import FOLDER, Script, install
 
 SECONDS = 10.0
+FOLDER = Path(__file__).parent / "stomp"
 BUNDLE = FOLDER / "node_modules" / "@stomp" / "stompjs" / "bundles" / "stomp.umd.js"
 
 
@@ -44,11 +45,11 @@ class JavaScriptTests(StompCase):
 
     @classmethod
     def setUpClass(cls) -> None:
-        install()
+        install(FOLDER)
         super().setUpClass()
 
     async def script(self, *arguments: str) -> Script:
-        script = Script(*arguments)
+        script = Script(FOLDER, "live.mjs", *arguments)
         self.addCleanup(lambda: in_thread(script.close))
         return script
 

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from twbridge.cli.broker import Broker, with_broker
+from twbridge.rpc.tasks import CONCURRENCY, DRAIN, MAX_CONCURRENCY
 
 __all__ = ["worker"]
 
@@ -41,15 +42,15 @@ def _settings(_context: Any, _parameter: Any, values: tuple[str, ...]) -> dict[s
 )
 @click.option(
     "--concurrency",
-    type=click.IntRange(1, 1000),
-    default=10,
+    type=click.IntRange(1, MAX_CONCURRENCY),
+    default=CONCURRENCY,
     show_default=True,
     help="Calls of each task that run at once in each of them, where the task does not say.",
 )
 @click.option(
     "--drain",
     type=click.FloatRange(min=0.0),
-    default=30.0,
+    default=DRAIN,
     show_default=True,
     help="Seconds that the calls that run have to end, once it is told to stop.",
 )

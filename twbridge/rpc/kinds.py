@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 from msgspec import Struct
 
@@ -26,11 +26,9 @@ __all__ = [
 ]
 
 FailureKind: TypeAlias = Literal["failed", "timeout", "cancelled", "lost", "bad_request"]
-FAILURES: Final[frozenset[str]] = frozenset(
-    ("failed", "timeout", "cancelled", "lost", "bad_request")
-)
+FAILURES: Final[frozenset[str]] = frozenset(get_args(FailureKind))
 CancelReason: TypeAlias = Literal["cancelled", "deadline"]
-REASONS: Final[frozenset[str]] = frozenset(("cancelled", "deadline"))
+REASONS: Final[frozenset[str]] = frozenset(get_args(CancelReason))
 
 
 class Request(Struct, frozen=True):

@@ -21,7 +21,8 @@ from twbridge.errors import BadTask, DuplicateTask, LoadError
 from twbridge.rpc.executors.pool import Executors
 from twbridge.rpc.processes import End, Process, Tether, leave, react
 from twbridge.rpc.supervisor import SERVES, SUPERVISED, Supervisor
-from twbridge.rpc.worker import CONCURRENCY, DRAIN, StartError, Worker, WorkerOptions
+from twbridge.rpc.tasks import CONCURRENCY, DRAIN
+from twbridge.rpc.worker import StartError, Worker, WorkerOptions
 
 __all__ = ["Serving", "run", "serve"]
 

@@ -32,6 +32,8 @@ from twbridge.errors import BadTask, DuplicateTask, EncodeError
 from twbridge.rpc.names import check_task_name, check_timeout
 
 __all__ = [
+    "CONCURRENCY",
+    "DRAIN",
     "MAX_CONCURRENCY",
     "MAX_REDELIVERIES",
     "Misfit",
@@ -42,8 +44,12 @@ __all__ = [
     "task",
 ]
 
+#: Calls of each task that run at once in one worker, where neither says otherwise.
+CONCURRENCY = 10
 #: Calls of one task that a worker may run at once.
 MAX_CONCURRENCY = 1_000
+#: Seconds that the calls that run have to end, when a worker is stopped.
+DRAIN = 30.0
 #: The most times that a call may be delivered again.
 MAX_REDELIVERIES = 1_000
 

@@ -28,7 +28,7 @@ from twbridge.rpc.ownqueue import OwnQueue
 from twbridge.rpc.running import Running, Runs
 from twbridge.rpc.serializers import JSON, Body
 from twbridge.rpc.slots import Slots
-from twbridge.rpc.tasks import TaskOptions
+from twbridge.rpc.tasks import CONCURRENCY, DRAIN, TaskOptions
 from twbridge.rpc.topology import (
     EXCHANGES,
     WORKERS_EXCHANGE,
@@ -39,14 +39,10 @@ from twbridge.rpc.topology import (
 )
 from twbridge.wire import Delivery
 
-__all__ = ["CONCURRENCY", "DRAIN", "Executors", "StartError", "Worker", "WorkerOptions", "run"]
+__all__ = ["Executors", "StartError", "Worker", "WorkerOptions", "run"]
 
 _log = Logger()
 
-#: Calls of each task that run at once in one worker, where neither says otherwise.
-CONCURRENCY: Final = 10
-#: Seconds that the calls that run have to end, when a worker is stopped.
-DRAIN: Final = 30.0
 #: Seconds of an at-least-once task's timeout past which RabbitMQ may take its requests back.
 LONG: Final = 25 * 60.0
 #: Seconds between looks at calls that have run for long.

@@ -1,4 +1,4 @@
-"""@stomp/stompjs in Node: its installation, and ``stomp/live.mjs`` as a process."""
+"""Programs for Node.js: their packages, and one of them as a process."""
 
 from __future__ import annotations
 
@@ -7,31 +7,40 @@ import threading
 from pathlib import Path
 from queue import Empty, Queue
 
-__all__ = ["FOLDER", "Script", "install"]
+__all__ = ["Script", "install", "run"]
 
-FOLDER = Path(__file__).parent / "stomp"
 SECONDS = 120.0
 
 
-def install() -> None:
-    """Bring the modules, if they are not there yet."""
-    lock, stamp = FOLDER / "package-lock.json", FOLDER / "node_modules" / ".package-lock.json"
+def run(folder: Path, *command: str) -> str:
+    """Run a command in a folder; gives what it wrote to stdout.
+
+    Raises:
+        AssertionError: it failed; the text is what it wrote.
+    """
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, timeout=SECONDS
+    )
+    if done.returncode:
+        raise AssertionError(f"{command}: {done.stdout[-8000:]}{done.stderr[-8000:]}")
+    return done.stdout
+
+
+def install(folder: Path) -> None:
+    """Bring the packages that a folder's lock file names, if they are not there yet."""
+    lock, stamp = folder / "package-lock.json", folder / "node_modules" / ".package-lock.json"
     if not stamp.exists() or stamp.stat().st_mtime < lock.stat().st_mtime:
-        command = ["npm", "ci", "--no-audit", "--no-fund"]
-        done = subprocess.run(
-            command, cwd=FOLDER, capture_output=True, text=True, check=False, timeout=SECONDS
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+        run(folder, "npm", "ci", "--no-audit", "--no-fund")
         stamp.touch()
 
 
 class Script:
-    """``live.mjs``, whose lines can be waited for."""
+    """A script as a process, whose lines can be waited for."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str) -> None:
         self._process = subprocess.Popen(
-            ["node", "live.mjs", *arguments],
-            cwd=FOLDER,
+            ["node", *arguments],
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -63,6 +72,10 @@ class Script:
             return self._lines.get(timeout=seconds)
         except Empty:
             return None
+
+    def end(self, seconds: float = 10.0) -> int:
+        """Wait for its end; gives the exit code."""
+        return self._process.wait(seconds)
 
     def close(self) -> None:
         """Kill it."""
