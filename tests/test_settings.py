@@ -144,7 +144,7 @@ class EnvironmentTests(SettingsTestCase):
             if (section, name) == ("auth", "file"):
                 environ = {variable((section, name)): self.write(USERS)}
                 environ["TWBRIDGE_AUTH_METHOD"] = "file"
-            if section in ("exchange", "stream", "allow"):
+            if section in ("mount", "exchange", "stream", "allow"):
                 for other, value in _VALUES.items():
                     if other[0] == section:
                         environ.setdefault(variable(other), value)
@@ -190,6 +190,7 @@ _VALUES: dict[tuple[str, str], str] = {
     ("exchange", "type"): "fanout",
     ("exchange", "durable"): "no",
     ("exchange", "arguments"): '{"alternate-exchange": "y"}',
+    ("mount", "path"): "/app",
     ("stream", "name"): "x",
     ("stream", "max_age"): "7D",
     ("stream", "max_bytes"): "1000000",
@@ -524,6 +525,22 @@ class MistakeTests(SettingsTestCase):
         self.assertEqual(self.mistakes("[[route]]\n[[route]]"), ["route has /ws twice"])
         (line,) = self.mistakes(flags={"listen": ["tcp:1", "tcp:1"]})
         self.assertEqual(line, "listen has tcp:1 twice")
+
+    def test_a_mount_is_no_path_of_the_bridge_nor_of_a_route(self) -> None:
+        for path in ("/api", "/api/x", "/static/app", "/healthz", "app", "/app/", ""):
+            (line,) = self.mistakes(f'[[mount]]\npath = "{path}"')
+            self.assertRegex(line, r"^mount\[0\].path \(FILE\) must ")
+        self.assertEqual(
+            self.mistakes('[[mount]]\npath = "/ws"'),
+            ["mount has /ws, which is the path of a route"],
+        )
+        (line,) = self.mistakes('[[mount]]\npath = "/app"\n[[mount]]\npath = "/app"')
+        self.assertEqual(line, "mount has /app twice")
+
+    def test_a_mount_has_limits(self) -> None:
+        for key, wrong in (("body", 0), ("timeout", 0), ("timeout", 3601)):
+            (line,) = self.mistakes(f'[[mount]]\npath = "/"\n{key} = {wrong}')
+            self.assertRegex(line, rf"^mount\[0\].{key} \(FILE\) must be ")
 
     def test_no_mistake_hides_another(self) -> None:
         listen = '[[listen]]\nendpoint = "tcp:1"\n'

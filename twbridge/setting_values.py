@@ -66,6 +66,10 @@ def is_path(text: str) -> str:
     return text
 
 
+def is_mount(text: str) -> str:
+    return text if text == "/" else is_path(text)
+
+
 def is_exchange_name(text: str) -> str:
     if not text or text.startswith("amq.") or len(text.encode()) > 127:
         raise ValueError(

@@ -58,7 +58,13 @@ SEGMENTS = 8
 """Segments that the bytes of a stream make up at least."""
 MIN_SEGMENT = 65_536
 """Bytes of the smallest segment that is asked for."""
-NAMED_BY = {"route": "path", "exchange": "name", "stream": "name", "listen": "endpoint"}
+NAMED_BY = {
+    "route": "path",
+    "mount": "path",
+    "exchange": "name",
+    "stream": "name",
+    "listen": "endpoint",
+}
 """The lists in which no two entries have the same of that key."""
 
 
@@ -151,6 +157,23 @@ class Route(Section):
         if "subscribe" in info.data:
             values.is_overflow_of(info.data["subscribe"], overflow)
         return overflow
+
+
+class Mount(Section):
+    """A path below which a WSGI application answers, in workers behind queues.
+
+    The application alone says who may do what there: no rule is asked. Without any mount, all
+    first segments of paths (`/app`) are mounts where everything is allowed anyway: see `[[allow]]`.
+    """
+
+    path: Annotated[str, AfterValidator(values.is_mount)]
+    """Path of the URL, as given to `twbridge wsgi-worker --mount`; `/` for all that isn't the
+    bridge's own, the chat page excepted. The longest that fits decides."""
+    body: PositiveInt = 16_777_216
+    """Bytes of the body of one request."""
+    timeout: Annotated[float, Field(gt=0, le=3600)] = 30.0
+    """Seconds that a client waits for the application: for its answer to begin, and for each next
+    piece of it."""
 
 
 class Exchange(Section):
@@ -307,6 +330,7 @@ class Settings(BaseSettings):
     amqp: Amqp = Amqp()
     listen: tuple[Listen, ...] = (Listen(),)
     route: tuple[Route, ...] = (Route(), Route(path="/stomp", dialect="stomp"))
+    mount: tuple[Mount, ...] = ()
     exchange: tuple[Exchange, ...] = ()
     stream: tuple[Stream, ...] = ()
     allow: tuple[Allow, ...] = ()
@@ -339,6 +363,12 @@ class Settings(BaseSettings):
                 for section, name in NAMED_BY.items()
             }
         )
+        routes = {each.path for each in self.route}
+        mistakes += [
+            f"mount has {each.path}, which is the path of a route"
+            for each in self.mount
+            if each.path in routes
+        ]
         if mistakes:
             raise ValueError("\n".join(mistakes))
         return self

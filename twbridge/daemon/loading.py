@@ -62,6 +62,7 @@ _MEANT = {
 _EXAMPLES = {
     "listen": "endpoint",
     "route": "publish",
+    "mount": "path",
     "exchange": "name",
     "stream": "name",
     "allow": "operation",
