@@ -1,0 +1,192 @@
+"""What a WSGI worker and its child processes say to each other, and how it is framed (sans-I/O).
+
+There is one pair of sockets for each thread of a child: a *lane*, on which one request runs at a
+time. A frame is the length of its payload in 4 bytes, the highest first, its kind in one byte, and
+the payload. Messages of queues go through as they are. Both ends are of one release and on one
+machine: there is no version in it.
+
+=========  ===========  =====================================================================
+direction  kind         payload
+=========  ===========  =====================================================================
+to child   ``BEGIN``    `Begin`, the first frame of the first lane
+to child   ``MESSAGE``  a ``ToWorker``: a request for a free lane, else for the one that runs
+to worker  ``HELLO``    `Hello`, the first frame of the first lane
+to worker  ``MESSAGE``  a ``ToBridge``, to be published
+to worker  ``DONE``     none: the lane is free
+to worker  ``LAST``     a ``ToBridge``, to be published; and the lane is free
+=========  ===========  =====================================================================
+
+What belongs to a request that has ended may still arrive on its lane: a child forgets it.
+"""
+
+from __future__ import annotations
+
+from struct import Struct as Layout
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from twbridge.errors import TwbridgeError
+
+__all__ = [
+    "BEGIN",
+    "DONE",
+    "HELLO",
+    "LAST",
+    "MAX_FRAME",
+    "MESSAGE",
+    "READ",
+    "BadPipe",
+    "Begin",
+    "Frames",
+    "Hello",
+    "frame",
+    "pack_begin",
+    "pack_hello",
+    "read_begin",
+    "read_hello",
+]
+
+#: Kinds of frames to a child.
+BEGIN: Final = 0
+#: Both ways: a message of a queue.
+MESSAGE: Final = 1
+#: Kinds of frames to the worker.
+HELLO: Final = 0
+DONE: Final = 2
+LAST: Final = 3
+
+#: Bytes of the payload of one frame: a piece of a body, and the largest head beside it.
+MAX_FRAME: Final = 4 * 1024 * 1024
+#: Bytes that are read at once.
+READ: Final = 256 * 1024
+
+_LAYOUT = Layout(">IB")
+_HEAD: Final = _LAYOUT.size
+_pack = _LAYOUT.pack
+_unpack = _LAYOUT.unpack_from
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class BadPipe(TwbridgeError):
+    """Bytes that are no frames: an application has written to what it doesn't own."""
+
+
+class Begin(Struct, array_like=True):
+    """How a child is to be.
+
+    Args:
+        parent: the worker's process id.
+        path: its ``sys.path``.
+        app: ``module:attribute``, the application.
+        worker: the worker's id.
+        processes: how many children like this one the worker has.
+        threads: how many lanes each of them has.
+    """
+
+    parent: int
+    path: list[str]
+    app: str
+    worker: str
+    processes: int
+    threads: int
+
+
+class Hello(Struct, array_like=True):
+    """The application is imported; or ``error`` says in one line why it isn't."""
+
+    error: str | None = None
+    traceback: str | None = None
+
+
+_begin = msgspec.msgpack.Decoder(Begin).decode
+_hello = msgspec.msgpack.Decoder(Hello).decode
+
+
+def frame(kind: int, payload: bytes = b"") -> bytes:
+    """A frame as it is written."""
+    return _pack(len(payload), kind) + payload
+
+
+def pack_begin(begin: Begin) -> bytes:
+    """The frame of a `Begin`."""
+    return frame(BEGIN, _encode(begin))
+
+
+def pack_hello(hello: Hello) -> bytes:
+    """The frame of a `Hello`."""
+    return frame(HELLO, _encode(hello))
+
+
+def read_begin(payload: bytes) -> Begin:
+    """The `Begin` of a frame.
+
+    Raises:
+        BadPipe: it is none.
+    """
+    try:
+        begin: Begin = _begin(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BadPipe(f"a first frame that can't be read: {error}") from None
+    return begin
+
+
+def read_hello(payload: bytes) -> Hello:
+    """The `Hello` of a frame.
+
+    Raises:
+        BadPipe: it is none.
+    """
+    try:
+        hello: Hello = _hello(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BadPipe(f"a first frame that can't be read: {error}") from None
+    return hello
+
+
+class Frames:
+    """Cuts what is read into frames.
+
+    Args:
+        most: bytes that the payload of one frame may have.
+    """
+
+    def __init__(self, most: int = MAX_FRAME) -> None:
+        self._most = most
+        self._held: list[bytes] = []
+        self._size = 0
+        self._wanted = _HEAD
+
+    def feed(self, data: bytes) -> list[tuple[int, bytes]]:
+        """The frames that end in ``data``: their kinds and payloads, in order.
+
+        Raises:
+            BadPipe: a frame has more bytes than it may have.
+        """
+        if self._held:
+            self._held.append(data)
+            self._size += len(data)
+            if self._size < self._wanted:
+                return []
+            data = b"".join(self._held)
+            self._held.clear()
+        frames: list[tuple[int, bytes]] = []
+        begin, end = 0, len(data)
+        while True:
+            self._wanted = _HEAD
+            if end - begin < _HEAD:
+                break
+            size, kind = _unpack(data, begin)
+            if size > self._most:
+                raise BadPipe(f"a frame of {size} bytes; it may have {self._most}")
+            self._wanted = _HEAD + size
+            stop = begin + _HEAD + size
+            if stop > end:
+                break
+            frames.append((kind, data[begin + _HEAD : stop]))
+            begin = stop
+        if begin < end:
+            self._held.append(data[begin:] if begin else data)
+            self._size = end - begin
+        return frames
