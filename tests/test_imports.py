@@ -84,6 +84,9 @@ SANS_IO = (
     "turns",
     "web.readiness",
     "wire",
+    "wsgi.messages",
+    "wsgi.pipe",
+    "wsgi.ports",
 )
 #: What those may import of Twisted: Deferreds, interfaces, the log. Nothing that has a socket.
 HARMLESS = (
