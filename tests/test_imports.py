@@ -84,6 +84,7 @@ SANS_IO = (
     "turns",
     "web.readiness",
     "wire",
+    "wsgi.fields",
     "wsgi.messages",
     "wsgi.pipe",
     "wsgi.ports",

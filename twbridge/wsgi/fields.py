@@ -1,0 +1,112 @@
+"""Which header fields go to the application, and which of its fields go to the client (sans-I/O).
+
+Names and values are text in which each character is a byte (latin-1). Fields that say something
+about one connection go neither way (RFC 9110 section 7.6.1).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from twbridge.wsgi.messages import Fields
+
+__all__ = ["checked", "content_length", "forwarded", "is_bodiless"]
+
+#: Of the connection, besides ``proxy-...`` and those that ``Connection`` names.
+_HOP: Final = frozenset(
+    {
+        "connection",
+        "expect",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+#: What ``Connection`` may say without naming a field.
+_OPTIONS: Final = frozenset({"", "close", "keep-alive"})
+_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+#: RFC 9110 section 5.5, and RFC 9112 section 4 for the reason: tabs, but no other controls.
+_TEXT: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*").fullmatch
+#: 18 digits are over any length and within 64 bits.
+_LENGTH: Final = re.compile(r"[0-9]{1,18}").fullmatch
+#: Answers that have no body, whatever their fields say (RFC 9110 section 6.4.1).
+_BODILESS: Final = frozenset({204, 304})
+
+
+def forwarded(fields: Iterable[tuple[str, str]]) -> Fields:
+    """The fields of a request that go to the application, in their order, names in small letters.
+
+    Those of the connection are left out; so are ``Proxy``, which CGI would read as a setting of the
+    server (httpoxy), and names with an underscore, which the application could not tell from those
+    with a hyphen.
+
+    Args:
+        fields: as read; none of them can hold a control character.
+    """
+    kept: Fields = []
+    named: set[str] = set()
+    for name, value in fields:
+        name = name.lower()
+        if name == "connection":
+            named |= _named(value)
+        elif name not in _HOP and name != "proxy" and "_" not in name and name[:6] != "proxy-":
+            kept.append((name, value))
+    return [each for each in kept if each[0] not in named] if named else kept
+
+
+def checked(status: int, reason: str, fields: Iterable[tuple[str, str]]) -> Fields:
+    """The fields of an answer that go to the client, in their order, as the application wrote them.
+
+    Those of the connection are left out. ``Content-Length`` stays where it is one valid number
+    (said more than once it may be), and the answer can have one.
+
+    Raises:
+        ValueError: there can't be such an answer; the text says why.
+    """
+    if not 200 <= status <= 599:
+        raise ValueError(f"the status {status} is not within 200 and 599")
+    if _TEXT(reason) is None:
+        raise ValueError("the reason has a character that HTTP does not allow there")
+    kept: Fields = []
+    named: set[str] = set()
+    lengths: set[str] = set()
+    for name, value in fields:
+        if _NAME(name) is None:
+            raise ValueError(f"{name[:100]!r} is not the name of a header field")
+        if _TEXT(value) is None:
+            raise ValueError(f"the value of {name[:100]} has a character that HTTP does not allow")
+        small = name.lower()
+        if small == "connection":
+            named |= _named(value)
+        elif small == "content-length":
+            lengths.add(value.strip(" \t"))
+        elif small not in _HOP and small[:6] != "proxy-":
+            kept.append((name, value.strip(" \t")))
+    if named:
+        kept = [each for each in kept if each[0].lower() not in named]
+    if len(lengths) == 1 and status != 204:
+        (length,) = lengths
+        if _LENGTH(length) is not None:
+            kept.append(("Content-Length", length))
+    return kept
+
+
+def content_length(fields: Fields) -> int | None:
+    """What :func:`checked` fields say about the length of the body, in bytes; None: nothing."""
+    if fields and fields[-1][0] == "Content-Length":
+        return int(fields[-1][1])
+    return None
+
+
+def is_bodiless(method: str, status: int) -> bool:
+    """Whether the answer has no body, whatever its fields say."""
+    return method == "HEAD" or status in _BODILESS
+
+
+def _named(value: str) -> set[str]:
+    """The fields that a value of ``Connection`` names, in small letters."""
+    return {each.strip(" \t").lower() for each in value.split(",")} - _OPTIONS
