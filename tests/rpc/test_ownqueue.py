@@ -45,3 +45,12 @@ class OwnQueueTests(CallerCase):
         self.network.pump()
         self.assertTrue(queue.name)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 5)
+
+    def test_it_needs_no_exchange(self) -> None:
+        link = self.link()
+        heard: list[bytes] = []
+        queue = OwnQueue(link, self.clock, None, lambda each: heard.append(each.body))
+        self.addCleanup(lambda: self.result(queue.stop()))
+        self.assertIsNone(self.result(queue.start()))
+        self.result(link.publish("", queue.name, b"hello"))
+        self.assertEqual(heard, [b"hello"])

@@ -1,4 +1,4 @@
-"""A queue of one's own that is always there: for the replies of a caller, and for pub/sub."""
+"""A queue of one's own that is always there: for replies, and for pub/sub."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class _Binding:
 
 
 class OwnQueue:
-    """An exclusive queue, named by the broker, bound to one exchange, consumed without acks.
+    """An exclusive queue, named by the broker, consumed without acks, and bound to one exchange.
 
     It is made again after each reconnect, with another name; also when somebody deletes it.
 
     Args:
         link: the way to the broker.
         clock: IReactorTime.
-        exchange: declared first.
+        exchange: declared first. None: it is not bound, and found by its name alone.
         on_delivery: called with each message.
         on_up: called each time that the queue is there and bound.
         on_lost: called each time that it is gone.
@@ -50,7 +50,7 @@ class OwnQueue:
         self,
         link: Link,
         clock: Any,
-        exchange: Exchange,
+        exchange: Exchange | None,
         on_delivery: Callable[[Delivery], object],
         *,
         on_up: Callable[[], object] = lambda: None,
@@ -59,6 +59,7 @@ class OwnQueue:
         self._link = link
         self._clock = clock
         self._exchange = exchange
+        self._bound_to = exchange.name if exchange is not None else ""
         self._on_delivery = on_delivery
         self._on_up = on_up
         self._on_lost = on_lost
@@ -109,7 +110,7 @@ class OwnQueue:
         binding = self._bindings.setdefault(key, _Binding(arguments))
         binding.wanted += 1
         if self._consumer is not None:
-            bound = self._consumer.bind(self._exchange.name, key, arguments)
+            bound = self._consumer.bind(self._bound_to, key, arguments)
         elif self._loop is not None:
             bound = self._when_up()
         else:
@@ -121,7 +122,7 @@ class OwnQueue:
         binding = self._bindings.pop(key, None)
         if self._consumer is None or binding is None:
             return succeed(None)
-        return self._consumer.unbind(self._exchange.name, key, binding.arguments)
+        return self._consumer.unbind(self._bound_to, key, binding.arguments)
 
     def _not_bound(self, failure: Failure, key: str, binding: _Binding) -> Failure:
         binding.wanted -= 1
@@ -155,7 +156,7 @@ class OwnQueue:
             except CancelledError:
                 raise
             except Exception as error:
-                _log.failure("The queue bound to {name} is made again", name=self._exchange.name)
+                _log.failure("The queue bound to {name!r} is made again", name=self._bound_to)
                 self._tell(Failure(error))
                 await deferLater(self._clock, RETRY)
             else:
@@ -166,9 +167,10 @@ class OwnQueue:
                 self._call(self._on_lost)
 
     async def _begin(self) -> None:
-        link, exchange = self._link, self._exchange.name
+        link, exchange = self._link, self._bound_to
         self._ended = Deferred()
-        await link.declare(self._exchange)
+        if self._exchange is not None:
+            await link.declare(self._exchange)
         consumer = await link.consume(Queue(), self._on_delivery, no_ack=True, on_end=self._end)
         consumer.on_established, consumer.on_lost = self._up, self._lost
         try:
@@ -199,7 +201,7 @@ class OwnQueue:
         try:
             owner()
         except Exception:
-            _log.failure("The owner of the queue bound to {name} broke", name=self._exchange.name)
+            _log.failure("The owner of the queue bound to {name!r} broke", name=self._bound_to)
 
     def _end(self, error: Exception) -> None:
         self._complain(str(error))
@@ -210,8 +212,8 @@ class OwnQueue:
         if why != self._complaint:
             self._complaint = why
             _log.error(
-                "The queue bound to {exchange} is made again: {why}",
-                exchange=self._exchange.name,
+                "The queue bound to {exchange!r} is made again: {why}",
+                exchange=self._bound_to,
                 why=why,
             )
 
