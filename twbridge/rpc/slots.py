@@ -96,16 +96,24 @@ class Slots:
         queue: the task's.
         room: how many calls may run at once.
         on_lease: called with each request.
+        gather: seconds in which slots that become free are gathered for one new consumer.
     """
 
     def __init__(
-        self, link: Link, clock: Any, queue: Queue, room: int, on_lease: Callable[[Lease], object]
+        self,
+        link: Link,
+        clock: Any,
+        queue: Queue,
+        room: int,
+        on_lease: Callable[[Lease], object],
+        gather: float = GATHER,
     ) -> None:
         self.room = room
         self._link = link
         self._clock = clock
         self._queue = queue
         self._on_lease = on_lease
+        self._gather = gather
         self._holders: list[_Holder] = []
         self._owed = 0
         self._refill: IDelayedCall | None = None
@@ -125,6 +133,26 @@ class Slots:
             except NotReady:
                 continue  # it has waited for a while
             return
+
+    @property
+    def is_consuming(self) -> bool:
+        """Whether there is a consumer that takes more, or would if it had a slot free."""
+        return any(each.left is None for each in self._holders)
+
+    def resize(self, room: int) -> None:
+        """Have another number of slots.
+
+        Where it is a smaller one all consumers take no more, so that nothing comes that there is
+        no room for; as requests end, and there is room again, new consumers come.
+        """
+        more, self.room = room - self.room, room
+        self._owe(more)
+        self._trim()
+
+    def _trim(self) -> None:
+        if self._owed < 0:
+            for holder in list(self._holders):
+                self.leave(holder)
 
     async def stop(self) -> None:
         """Take no more, and fire when none can come any more. What there is can be answered."""
@@ -210,7 +238,7 @@ class Slots:
     def _owe(self, slots: int) -> None:
         self._owed += slots
         if self._owed > 0:
-            self._refill_in(GATHER)
+            self._refill_in(self._gather)
 
     def _refill_in(self, seconds: float) -> None:
         if self._refill is None and self._filling is None and not self._stopped:
@@ -218,6 +246,8 @@ class Slots:
 
     def _fill(self) -> None:
         self._refill = None
+        if self._owed <= 0:
+            return
         room, self._owed = self._owed, 0
         self._filling = Deferred.fromCoroutine(self._consume(room))
         self._filling.addCallbacks(self._filled, self._not_filled, errbackArgs=(room,))
@@ -225,6 +255,7 @@ class Slots:
     def _filled(self, _: None) -> None:
         self._filling = None
         self._owe(0)  # more may have become free meanwhile
+        self._trim()
 
     def _not_filled(self, failure: Failure, room: int) -> None:
         self._filling = None
@@ -232,7 +263,7 @@ class Slots:
         if failure.check(CancelledError):
             return
         if failure.check(NotReady):
-            self._refill_in(GATHER)
+            self._refill_in(self._gather)
             return
         if failure.check(TwbridgeError):
             self._complain(failure.value)

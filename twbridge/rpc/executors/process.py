@@ -29,7 +29,16 @@ from twbridge.rpc.executors.pipe import (
 )
 from twbridge.rpc.executors.run import Run
 
-__all__ = ["LINGER", "MAX_OWED", "START_TIMEOUT", "Child", "Owner", "State"]
+__all__ = [
+    "LINGER",
+    "MAX_OWED",
+    "START_TIMEOUT",
+    "Child",
+    "Owner",
+    "State",
+    "ending",
+    "open_or",
+]
 
 _log = Logger()
 
@@ -134,7 +143,7 @@ class Child(ProcessProtocol):
                 ours.close()
                 raise
             null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-            fds = {0: null, 1: _open_or(1, null), 2: _open_or(2, null), PIPE_FD: theirs.fileno()}
+            fds = {0: null, 1: open_or(1, null), 2: open_or(2, null), PIPE_FD: theirs.fileno()}
             try:
                 process = self._reactor.spawnProcess(
                     self, sys.executable, arguments, env=None, childFDs=fds
@@ -201,7 +210,7 @@ class Child(ProcessProtocol):
 
     def processExited(self, reason: Failure) -> None:
         if self.state is not State.ENDED:
-            _log.warn("A task process has ended: {pid}, {text}", pid=self.pid, text=_ending(reason))
+            _log.warn("A task process has ended: {pid}, {text}", pid=self.pid, text=ending(reason))
             # What it wrote before its end counts.
             self._set_timer(None)
             if self._channel is not None:
@@ -209,7 +218,7 @@ class Child(ProcessProtocol):
         # What a task has forked ends with it.
         self._signal()
         self.pid = None
-        self._end(_ending(reason))
+        self._end(ending(reason))
         self.gone.callback(None)
 
     def _failed(self, text: str) -> None:
@@ -244,7 +253,7 @@ class Child(ProcessProtocol):
             self._timer = self._reactor.callLater(seconds, self.kill, text)
 
 
-def _open_or(fd: int, null: int) -> int:
+def open_or(fd: int, null: int) -> int:
     """The descriptor where it is open, for a worker that was started without."""
     try:
         os.fstat(fd)
@@ -253,7 +262,8 @@ def _open_or(fd: int, null: int) -> int:
     return fd
 
 
-def _ending(reason: Failure) -> str:
+def ending(reason: Failure) -> str:
+    """How a process has ended, in words."""
     error = reason.value
     if isinstance(error, ProcessTerminated) and error.signal is not None:
         try:
