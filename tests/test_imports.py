@@ -37,6 +37,7 @@ SANS_IO = (
     "client.subscriptions",
     "codec",
     "commands",
+    "correlation",
     "daemon.taps",
     "deflate",
     "destinations",

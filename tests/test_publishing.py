@@ -12,7 +12,8 @@ from twisted.web.resource import Resource
 
 from tests.fakes import FakeLink
 from twbridge.amqp import Link
-from twbridge.errors import NotReady, SettingsError
+from twbridge.errors import ConnectionClosed, NotReady, SettingsError
+from twbridge.link.uri import parse
 from twbridge.publishing import PublishingMixin, install
 
 
@@ -82,6 +83,43 @@ class InstallTests(SynchronousTestCase):
         self.successResultOf(stopped)
         self.assertEqual(app.amqp.state, "closed")
 
+    def test_callbacks_are_told_of_the_link_with_what_is_theirs(self) -> None:
+        app: Any = Orders()
+        told: list[object] = []
+        link = Link(self.reactor, parse("amqp://127.0.0.1"))
+        install(
+            app,
+            link,
+            on_ready=lambda: told.append("ready"),
+            on_unavailable=lambda reason: told.append(("unavailable", reason)),
+            on_state=told.append,
+        )
+        reason = ConnectionClosed(320, "CONNECTION_FORCED")
+        link._machine.start()
+        link._machine.up()
+        link._machine.down(reason)
+        self.assertEqual(
+            told, ["connecting", "ready", "ready", "connecting", ("unavailable", reason)]
+        )
+
+    def test_on_return_gets_the_message_that_came_back(self) -> None:
+        app: Any = Orders()
+        told: list[object] = []
+        link = Link(self.reactor, parse("amqp://127.0.0.1"))
+        install(app, link, on_return=told.append)
+        content: Any = object()
+        link._return(content)
+        self.assertEqual(told, [content])
+
+    def test_a_second_install_registers_no_callback(self) -> None:
+        app: Any = Orders()
+        told: list[str] = []
+        link = Link(self.reactor, parse("amqp://127.0.0.1"))
+        install(app, link, on_state=told.append)
+        self.assertIs(install(app, link, on_state=told.append), False)
+        link._machine.start()
+        self.assertEqual(told, ["connecting"])
+
     def test_without_a_url_it_says_what_to_set(self) -> None:
         error = self.assertRaises(SettingsError, self.install, Orders())
         self.assertEqual(str(error), "There is no broker: set AMQP_URL.")
@@ -136,6 +174,18 @@ class PublishTests(SynchronousTestCase):
         install(Shared.app, self.link)
         Shared().create(object())
         self.assertEqual(len(self.link.published), 3)
+
+    def test_a_resource_tells_the_state_of_the_link(self) -> None:
+        orders = Orders()
+        self.assertEqual(orders.amqp_state, "idle")
+        self.assertIn("install(app) has not been called", orders.amqp_state_description)
+        self.assertRaises(NotReady, lambda: orders.amqp_link)
+        link = Link(MemoryReactorClock(), parse("amqp://guest:sekret@127.0.0.1"))
+        install(orders, link)
+        self.assertIs(orders.amqp_link, link)
+        self.assertEqual(
+            (orders.amqp_state, orders.amqp_state_description), ("idle", "not started")
+        )
 
     def test_without_install_it_fails(self) -> None:
         failed = Orders().amqp_publish("orders", "new", b"1")
