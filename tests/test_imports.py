@@ -51,6 +51,7 @@ SANS_IO = (
     "live",
     "orders",
     "policy",
+    "polled",
     "ports",
     "reply_addresses",
     "resends",

@@ -24,6 +24,7 @@ __all__ = [
     "PublishCodec",
     "RequestCodec",
     "call_status_of",
+    "content_type_field",
     "error_body",
     "status_of",
 ]
@@ -151,7 +152,7 @@ class CallCodec(RequestCodec):
     def encode(self, event: Event) -> tuple[bytes, bool] | None:
         """What the task gave, as it gave it, or the error."""
         if isinstance(event, Result):
-            self.status, self.content_type = 200, _header(event.content_type)
+            self.status, self.content_type = 200, content_type_field(event.content_type)
             return event.body, True
         if isinstance(event, Refused):
             self.status = call_status_of(event.error)
@@ -160,5 +161,6 @@ class CallCodec(RequestCodec):
         return None
 
 
-def _header(content_type: str) -> str:
+def content_type_field(content_type: str) -> str:
+    """A content type as it may stand in a header: one that may not is that of any bytes."""
     return content_type if _VALUE.fullmatch(content_type) else "application/octet-stream"

@@ -24,7 +24,7 @@ from twbridge.rpc.messages import (
     check_timeout,
 )
 from twbridge.rpc.pending import Call
-from twbridge.rpc.pubsub import Callback, PubSub
+from twbridge.rpc.pubsub import Callback, PubSub, RawCallback
 from twbridge.rpc.requests import NOT_STARTED, Requests
 from twbridge.rpc.serializers import Body, Serializers
 from twbridge.wire import Delivery
@@ -280,7 +280,21 @@ class Caller:
             return fail(NotReady(NOT_STARTED))
         return self._pubsub.subscribe(channel, callback)
 
-    def unsubscribe(self, channel: str, callback: Callback | None = None) -> Deferred[None]:
+    def subscribe_raw(
+        self,
+        channel: str,
+        callback: RawCallback,
+        *,
+        on_gap: Callable[[], object] = lambda: None,
+    ) -> Deferred[None]:
+        """As :meth:`subscribe`, with each body as it travels; see ``PubSub.subscribe_raw``."""
+        if not self._started:
+            return fail(NotReady(NOT_STARTED))
+        return self._pubsub.subscribe_raw(channel, callback, on_gap)
+
+    def unsubscribe(
+        self, channel: str, callback: Callback | RawCallback | None = None
+    ) -> Deferred[None]:
         """Take back one subscription, or all to that channel or pattern."""
         return self._pubsub.unsubscribe(channel, callback)
 

@@ -6,6 +6,7 @@ At most once: a message reaches who is subscribed and connected when it is publi
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from inspect import isawaitable
 from typing import Any
 
@@ -22,12 +23,22 @@ from twbridge.rpc.serializers import Body, Serializers
 from twbridge.topics import compile_pattern
 from twbridge.wire import Delivery
 
-__all__ = ["Callback", "PubSub"]
+__all__ = ["Callback", "PubSub", "RawCallback"]
 
 _log = Logger()
 
 #: What is called with the channel of a message and its value.
 Callback = Callable[[str, Any], object]
+
+#: The same, with the body as it travels.
+RawCallback = Callable[[str, Body], object]
+
+
+@dataclass(frozen=True, slots=True)
+class _Subscriber:
+    callback: Callable[[str, Any], object]
+    raw: bool
+    on_gap: Callable[[], object]
 
 
 class PubSub:
@@ -43,9 +54,9 @@ class PubSub:
         self._link = link
         self._serializers = serializers
         self._exchange = Exchange(PUBSUB, "topic")
-        self._queue = OwnQueue(link, clock, self._exchange, self._delivered)
+        self._queue = OwnQueue(link, clock, self._exchange, self._delivered, on_lost=self._lost)
         self._declared: Deferred[None] | None = None
-        self._patterns: dict[str, tuple[Callable[[str], bool], list[Callback]]] = {}
+        self._patterns: dict[str, tuple[Callable[[str], bool], list[_Subscriber]]] = {}
 
     def publish(self, channel: str, body: Any) -> Deferred[None]:
         """Send to whoever is subscribed now, nobody included; fires when the broker has it.
@@ -95,27 +106,43 @@ class PubSub:
         nothing is subscribed, with ChannelClosed, with NotReady when the link is not up in time,
         or with EncodeError.
         """
+        return self._subscribe(channel, _Subscriber(callback, False, _nothing))
+
+    def subscribe_raw(
+        self, channel: str, callback: RawCallback, on_gap: Callable[[], object]
+    ) -> Deferred[None]:
+        """As `subscribe`, with bodies as they travel.
+
+        Args:
+            on_gap: called each time that messages may be missed from now on, until the connection
+                is there again.
+        """
+        return self._subscribe(channel, _Subscriber(callback, True, on_gap))
+
+    def _subscribe(self, channel: str, subscriber: _Subscriber) -> Deferred[None]:
         try:
             check_channel(channel)
         except EncodeError:
             return fail(Failure())
         known = self._patterns.get(channel)
         if known is None:
-            self._patterns[channel] = (compile_pattern(channel), [callback])
+            self._patterns[channel] = (compile_pattern(channel), [subscriber])
         else:
-            known[1].append(callback)
+            known[1].append(subscriber)
         started = self._queue.start()
         bound = self._queue.bind(channel)
         started.addErrback(lambda failure: failure.trap(TwbridgeError) and None)
-        return bound.addErrback(self._not_subscribed, channel, callback)
+        return bound.addErrback(self._not_subscribed, channel, subscriber)
 
-    def _not_subscribed(self, failure: Failure, channel: str, callback: Callback) -> Failure:
-        self._drop(channel, callback)
+    def _not_subscribed(self, failure: Failure, channel: str, subscriber: _Subscriber) -> Failure:
+        self._drop(channel, subscriber.callback)
         if channel not in self._patterns:
             self._queue.unbind(channel)  # others that have left meanwhile had bound it
         return failure
 
-    def unsubscribe(self, channel: str, callback: Callback | None = None) -> Deferred[None]:
+    def unsubscribe(
+        self, channel: str, callback: Callback | RawCallback | None = None
+    ) -> Deferred[None]:
         """Take back one subscription, or all to that channel. It is not called any more.
 
         Fires when the broker has done it. Nothing happens where there is none.
@@ -125,13 +152,14 @@ class PubSub:
         self._drop(channel, callback)
         return succeed(None) if channel in self._patterns else self._queue.unbind(channel)
 
-    def _drop(self, channel: str, callback: Callback | None) -> None:
-        callbacks = self._patterns[channel][1] if channel in self._patterns else []
-        if callback is None:
-            callbacks.clear()
-        elif callback in callbacks:
-            callbacks.remove(callback)
-        if not callbacks:
+    def _drop(self, channel: str, callback: Callback | RawCallback | None) -> None:
+        subscribers = self._patterns[channel][1] if channel in self._patterns else []
+        for each in list(subscribers):
+            if callback is None or each.callback == callback:
+                subscribers.remove(each)
+                if callback is not None:
+                    break
+        if not subscribers:
             self._patterns.pop(channel, None)
 
     def stop(self) -> Deferred[None]:
@@ -143,22 +171,30 @@ class PubSub:
     def _delivered(self, delivery: Delivery) -> None:
         channel = delivery.routing_key
         called = [
-            callback
-            for matches, callbacks in self._patterns.values()
+            subscriber
+            for matches, subscribers in self._patterns.values()
             if matches(channel)
-            for callback in callbacks
+            for subscriber in subscribers
         ]
-        if not called:
-            return
         try:
-            value = self._serializers.decode(body_of(delivery))
+            body = body_of(delivery)
+            for each in called:
+                if each.raw:
+                    self._call(each.callback, channel, body)
+            called = [each for each in called if not each.raw]
+            value = self._serializers.decode(body) if called else None
         except Exception as error:
             _log.warn("A message on {channel} can't be read: {error}", channel=channel, error=error)
             return
-        for callback in called:
-            self._call(callback, channel, value)
+        for each in called:
+            self._call(each.callback, channel, value)
 
-    def _call(self, callback: Callback, channel: str, value: Any) -> None:
+    def _lost(self) -> None:
+        for _, subscribers in list(self._patterns.values()):
+            for each in list(subscribers):
+                each.on_gap()
+
+    def _call(self, callback: Callable[[str, Any], object], channel: str, value: Any) -> None:
         try:
             result = callback(channel, value)
             if isawaitable(result):
@@ -176,3 +212,7 @@ def _pass_on(result: Any, to: Deferred[None]) -> Any:
 
 def _broke(failure: Failure) -> None:
     _log.failure("A subscriber broke", failure)
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,220 @@
+"""Long polling: a GET that is answered when something is published to a channel.
+
+::
+
+    caller = Caller("amqp://localhost")        # started and stopped by its owner
+    polls = Polls(caller)
+
+    @app.route("/news")                        # Klein
+    def news(request):
+        return polls.wait(request, "news", timeout=25)
+
+    class News(Resource):                      # twisted.web
+        def render_GET(self, request):
+            return polls.render(request, "news", timeout=25)
+
+The channels are those of ``Caller.publish``. The answer is one message, as it was published; 204
+where there was none in time. Its header ``Twbridge-Number`` goes into the next request as
+``?after=``, which then misses nothing in between: what is published is kept for a while, and what
+could not be kept is told in ``Twbridge-Missed``.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.http import NO_CONTENT
+from twisted.web.iweb import IRequest
+from twisted.web.server import NOT_DONE_YET
+
+from twbridge.errors import TwbridgeError
+from twbridge.polled import KEPT, KEPT_BYTES, NUMBER, Answer, Channel, Poll, line, unavailable
+from twbridge.rpc.caller import Caller
+from twbridge.rpc.names import check_channel
+
+__all__ = ["KEPT", "KEPT_BYTES", "LINGER", "MOST_CHANNELS", "MOST_POLLS", "Polls"]
+
+_log = Logger()
+
+#: Seconds for which a channel that nobody waits for any more is listened to.
+LINGER: Final = 60.0
+#: Requests that wait at a time; more are answered with 503.
+MOST_POLLS: Final = 10_000
+#: Channels at a time; more are answered with 503.
+MOST_CHANNELS: Final = 1_000
+
+_COMMON: Final = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    # A browser runs none of it, whatever its publisher calls it.
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+}
+
+
+class Polls:
+    """The requests that wait for channels.
+
+    Args:
+        caller: whose channels these are. Its owner starts and stops it.
+        reactor: the running one if None.
+        token: a text of eight hexadecimal digits, another one each time.
+    """
+
+    def __init__(
+        self,
+        caller: Caller,
+        *,
+        reactor: Any = None,
+        token: Callable[[], str] = lambda: secrets.token_hex(4),
+    ) -> None:
+        if reactor is None:
+            from twbridge.service import global_reactor
+
+            reactor = global_reactor()
+        self._caller = caller
+        self._clock = reactor
+        self._token = token
+        self._channels: dict[str, Channel] = {}
+        self._waiting = 0
+
+    def __len__(self) -> int:
+        """How many requests wait."""
+        return self._waiting
+
+    def __bool__(self) -> bool:
+        return True
+
+    @property
+    def channels(self) -> int:
+        """How many channels are listened to."""
+        return len(self._channels)
+
+    def wait(self, request: IRequest, channel: str, timeout: float = 25.0) -> Deferred[bytes]:
+        """Answer a request with the next message of a channel: what a route of Klein returns.
+
+        Args:
+            request: its parameter ``after`` is the ``Twbridge-Number`` of the last message that
+                the client has. Without it, only what is published from now on counts.
+            channel: a name, or a topic pattern: ``*`` is one word, ``#`` any number.
+            timeout: seconds that it may take.
+
+        Fires with the body, and has set the status and the header of the answer: 200, a message;
+        204, there was none in time; 400, ``after`` is no such number; 503, the broker is away, or
+        too many wait. Fails with CancelledError when the client has left: nothing of it stays then.
+
+        Raises:
+            EncodeError: no channel can have that name.
+        """
+        check_channel(channel)
+        answer = self._wait(_after(request), channel, timeout)
+        request.notifyFinish().addErrback(lambda _: answer.cancel())  # type: ignore[attr-defined]
+        return answer.addCallback(partial(_apply, request))
+
+    def render(self, request: IRequest, channel: str, timeout: float = 25.0) -> int:
+        """As `wait`, for resources of twisted.web: what ``render_GET`` returns."""
+        waiting = self.wait(request, channel, timeout)
+        waiting.addCallback(partial(_finish, request))
+        waiting.addErrback(lambda failure: failure.trap(CancelledError) and None)
+        return NOT_DONE_YET
+
+    def stop(self) -> Deferred[None]:
+        """Answer all that wait with 204 or 503, and listen no more. Before the caller stops.
+
+        Fires when the broker has taken the subscriptions back. Never fails.
+        """
+        gone = [self._forget(channel) for channel in list(self._channels.values())]
+        return gatherResults(gone).addCallback(lambda _: None)
+
+    # -- inside
+
+    def _wait(self, after: str | None, name: str, timeout: float) -> Deferred[Answer]:
+        number = None if after is None else NUMBER.fullmatch(after)
+        if after is not None and number is None:
+            return succeed(line(400, "The parameter after is the Twbridge-Number of an answer."))
+        known = self._channels.get(name)
+        if self._waiting >= MOST_POLLS or (known is None and self.channels >= MOST_CHANNELS):
+            return succeed(unavailable("Too many wait here, come back later."))
+        channel = known or Channel(name, self._token())
+        poll = channel.poll(number, Deferred())
+        there = channel.answer(poll)
+        if there is not None:
+            return succeed(there)
+        self._waiting += 1
+        channel.polls[poll] = None
+        if channel.linger is not None:
+            channel.linger.cancel()
+            channel.linger = None
+        poll.timer = self._clock.callLater(timeout, self._late, channel, poll)
+        poll.answer.addBoth(self._over, channel, poll)
+        if known is None:
+            self._listen(channel)
+        return poll.answer
+
+    def _late(self, channel: Channel, poll: Poll) -> None:
+        poll.answer.callback(channel.nothing(poll))
+
+    def _over(self, result: Any, channel: Channel, poll: Poll) -> Any:
+        """It waits no more, for whatever reason."""
+        self._waiting -= 1
+        del channel.polls[poll]
+        timer, poll.timer = poll.timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
+        if not channel.polls and self._channels.get(channel.name) is channel:
+            channel.linger = self._clock.callLater(LINGER, self._forget, channel)
+        return result
+
+    def _listen(self, channel: Channel) -> None:
+        self._channels[channel.name] = channel
+        self._caller.subscribe_raw(
+            channel.name, channel.heard, on_gap=channel.interrupted
+        ).addCallbacks(channel.standing, partial(self._refused, channel))
+
+    def _refused(self, channel: Channel, failure: Failure) -> None:
+        if self._channels.get(channel.name) is channel:
+            _log.warn(
+                "{channel} can't be listened to: {error}",
+                channel=channel.name,
+                error=failure.getErrorMessage(),
+            )
+            self._drop(channel)
+        if not failure.check(TwbridgeError):
+            _log.failure("A subscription broke", failure)
+
+    def _drop(self, channel: Channel) -> None:
+        """It is no more; who waits is answered."""
+        del self._channels[channel.name]
+        if channel.linger is not None and channel.linger.active():
+            channel.linger.cancel()
+        for poll in list(channel.polls):
+            poll.answer.callback(channel.nothing(poll))
+
+    def _forget(self, channel: Channel) -> Deferred[None]:
+        self._drop(channel)
+        gone = self._caller.unsubscribe(channel.name, channel.heard)
+        return gone.addErrback(lambda failure: failure.trap(TwbridgeError) and None)
+
+
+def _after(request: Any) -> str | None:
+    values = request.args.get(b"after")
+    return None if values is None else values[-1].decode("latin-1")
+
+
+def _apply(request: Any, answer: Answer) -> bytes:
+    request.setResponseCode(answer.status)
+    for name, value in (_COMMON | answer.fields).items():
+        request.setHeader(name.encode(), value.encode("latin-1"))
+    if answer.status != NO_CONTENT:
+        request.setHeader(b"content-length", b"%d" % len(answer.body))
+    return answer.body
+
+
+def _finish(request: Any, body: bytes) -> None:
+    request.write(body)
+    request.finish()
