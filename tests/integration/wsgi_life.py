@@ -1,0 +1,148 @@
+"""Workers of applications come, die and go, and so do clients and brokers."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+from tests.integration.rabbitmq import in_thread
+from tests.integration.wsgi_cases import PLAIN, WsgiCase, children, kill, lives, parent
+from tests.integration.wsgi_client import Http
+
+#: Seconds that the queue of a mount outlives its workers, and somebody to notice.
+GONE = 8.0
+MOUNTS = {"named": ""}
+SERVED = (("two", PLAIN, "--processes", "2"),)
+RULE = '[[allow]]\noperation = "subscribe"\ndestination = "/topic/news"\n'
+
+
+class Life(WsgiCase):
+    """What clients get, and what runs, when somebody dies."""
+
+    async def test_without_a_worker_and_when_the_last_one_has_gone(self) -> None:
+        hello, late = self.path("named", "/hello"), self.path("named", "/sleep?name=late")
+        begin = time.monotonic()
+        answer = await self.ask("GET", hello)
+        self.assertEqual(answer.status, 503)
+        self.assertLess(time.monotonic() - begin, 1.0)
+        answer = await self.ask("GET", self.path("nobody", "/hello"))
+        self.assertEqual(answer.status, 404)
+        self.assertIn(f"no worker serves {self.path('nobody')}", answer.text)
+
+        worker = await self.worker("named")
+        last = self.ask("GET", self.path("named", "/sleep?name=last&seconds=0.5"))
+        await self.noted("sleep", "last")
+        self.assertEqual(await in_thread(worker.stop), 0)
+        self.assertEqual(await self.texts([last]), ["slept"])
+
+        begin = time.monotonic()
+        self.assertEqual((await self.ask("POST", late)).status, 503)
+        self.assertLess(time.monotonic() - begin, GONE)
+        await self.worker("named")
+        self.assertEqual(await self.texts([self.ask("GET", hello)]), ["Hello"])
+        self.assertEqual(self.notes("sleep", "late"), [])
+
+    async def test_several_workers_share_and_one_that_is_killed_takes_nothing_along(self) -> None:
+        """What another one may run again it runs; of all else the client is told."""
+        workers = [self.begun("shared", PLAIN) for _ in range(3)]
+        for worker in workers:
+            self.addCleanup(in_thread, worker.close)
+        for worker in workers:
+            await in_thread(worker.serves)
+        pids = await self.texts(
+            self.ask("GET", self.path("shared", "/pid?seconds=0.1")) for _ in range(9)
+        )
+        self.assertEqual(len(Counter(pids)), 3, pids)
+        self.assertGreater(min(Counter(pids).values()), 1, pids)
+
+        post = self.ask("POST", self.path("shared", "/sleep?name=post&seconds=20"))
+        ((_, _, _, pid),) = await self.noted("sleep", "post")
+        kill(parent(int(pid)))
+        answer = await post
+        self.assertEqual(answer.status, 502)
+        self.assertIn("may have run", answer.text)
+        await self.until(lambda: not lives(int(pid)))
+
+        get = self.ask("GET", self.path("shared", "/sleep?name=get&seconds=0.5"))
+        ((_, _, _, pid),) = await self.noted("sleep", "get")
+        kill(parent(int(pid)))
+        self.assertEqual(await self.texts([get]), ["slept"])
+        pids = [words[3] for words in self.notes("sleep", "get")]
+        self.assertEqual(len(set(pids)), 2, pids)
+        self.assertEqual(len(self.notes("sleep", "post")), 1)
+
+    async def test_a_child_that_is_killed_is_replaced_and_its_client_told(self) -> None:
+        post = self.ask("POST", self.path("two", "/sleep?name=post&seconds=20"))
+        ((_, _, _, pid),) = await self.noted("sleep", "post")
+        before = children(self.workers[0].process.pid)
+        kill(int(pid))
+        answer = await post
+        self.assertEqual(answer.status, 502)
+        self.assertIn("may have run", answer.text)
+        await self.until(lambda: len(children(self.workers[0].process.pid) - before) == 1, 5.0)
+        pids = await self.texts(
+            self.ask("GET", self.path("two", "/pid?seconds=0.2")) for _ in range(6)
+        )
+        self.assertEqual(len(set(pids)), 2)
+        self.assertNotIn(pid, pids)
+        self.assertEqual(len(self.notes("sleep", "post")), 1)
+
+    async def test_sigterm_drains_and_what_waits_is_for_another(self) -> None:
+        first = await self.worker("drained")
+        runs = self.ask("GET", self.path("drained", "/sleep?name=runs&seconds=1.5"))
+        await self.noted("sleep", "runs")
+        waits = [
+            self.ask("POST", self.path("drained", f"/sleep?name=waits{number}"))
+            for number in range(4)
+        ]
+        other = self.begun("drained", PLAIN)
+        self.addCleanup(in_thread, other.close)
+        ended = in_thread(first.stop)
+        self.assertEqual(await self.texts([runs, *waits]), ["slept"] * 5)
+        self.assertEqual(await ended, 0)
+        pids = {words[3] for words in self.notes("sleep") if words[1] != "runs"}
+        self.assertEqual(pids, {str(pid) for pid in children(other.process.pid)})
+
+    async def test_a_client_that_leaves_ends_what_is_made_for_it(self) -> None:
+        target = self.path("two", "/slowly?count=100000&pause=0.01&name=left")
+
+        def leaves() -> None:
+            with Http(self.bridge.port) as http:
+                http.request("GET", target)
+                assert next(http.pieces(http.head())) == b"0\n"
+
+        await in_thread(leaves)
+        ((_, _, given),) = await self.noted("left", "closed")
+        self.assertLess(int(given), 10_000)
+        pids = await self.texts(
+            self.ask("GET", self.path("two", "/pid?seconds=0.2")) for _ in range(4)
+        )
+        self.assertEqual(len(set(pids)), 2)
+
+    async def test_with_rules_only_named_mounts_are_served(self) -> None:
+        bridge = await self.another("--amqp-url", self.node.url(), toml=RULE)
+        answer = await in_thread(bridge.get, self.path("two", "/hello"))
+        self.assertEqual(answer.status, 404)
+        self.assertEqual(await self.texts([self.ask("GET", self.path("two", "/hello"))]), ["Hello"])
+
+    def restart(self) -> None:
+        """Kill the broker, and have it back."""
+        self.node.kill()
+        self.node.start()
+
+    async def test_a_broker_that_was_restarted(self) -> None:
+        lost = self.ask("GET", self.path("two", "/sleep?name=lost&seconds=1"))
+        await self.noted("sleep", "lost")
+        ended = in_thread(self.restart)
+        lost.addErrback(lambda _: None)
+        answer = await lost
+        self.assertTrue(answer is None or answer.status == 502, answer)
+        await ended
+        target, statuses = self.path("two", "/hello"), [0]
+        deadline = time.monotonic() + 15.0
+        while statuses[-1] != 200 and time.monotonic() < deadline:
+            statuses.append((await self.ask("GET", target)).status)
+        self.assertLessEqual(set(statuses[1:]), {200, 404, 502, 503})
+        self.assertEqual(statuses[-1], 200)
+        hello = [self.ask("GET", target) for _ in range(10)]
+        self.assertEqual(await self.texts(hello), ["Hello"] * 10)
