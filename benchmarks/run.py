@@ -17,6 +17,7 @@ from benchmarks.results import Section
 from benchmarks.rpc_cases import rpc
 from benchmarks.servers import HERE
 from benchmarks.stomp_cases import stomp
+from benchmarks.wsgi_cases import wsgi
 
 RESULTS = HERE / "results.json"
 DOCS = HERE.parent / "docs" / "benchmarks.md"
@@ -34,6 +35,7 @@ BENCHMARKS: dict[str, Callable[[Plan], dict[str, Section]]] = {
     "stalled": stalled,
     "stomp": stomp,
     "rpc": rpc,
+    "wsgi": wsgi,
 }
 ORDER = [
     "codec-deliver",
@@ -60,6 +62,9 @@ ORDER = [
     "rpc-rate",
     "rpc-latency",
     "rpc-outstanding",
+    "wsgi-empty",
+    "wsgi-sleep",
+    "wsgi-compute",
 ]
 
 
