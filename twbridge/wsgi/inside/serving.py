@@ -1,0 +1,93 @@
+"""Requests of a lane, one after the other: the application is called."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
+
+from twbridge.rpc.executors.inside import ties
+from twbridge.rpc.executors.inside.loading import one_line
+from twbridge.wsgi.inside.answering import Answer
+from twbridge.wsgi.inside.environ import environ_of
+from twbridge.wsgi.inside.input import Input
+from twbridge.wsgi.inside.lane import Exchange, Gone, Lane
+from twbridge.wsgi.messages import BadMessage, Failed, Request, encode, read_to_worker
+from twbridge.wsgi.pipe import DONE, LAST
+
+__all__ = ["Application", "serve", "serve_next"]
+
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+def serve(lane: Lane, application: Application, common: dict[str, Any]) -> NoReturn:
+    """Run what comes on a lane. When the lane is of no use any more, the process ends.
+
+    Args:
+        lane: the pipe.
+        application: as PEP 3333 has it.
+        common: what all environments hold: `environ.common`.
+    """
+    try:
+        while True:
+            serve_next(lane, application, common)
+    except BaseException:
+        traceback.print_exc()
+        ties.end()
+
+
+def serve_next(lane: Lane, application: Application, common: dict[str, Any]) -> None:
+    """Wait for a request, and run it; or forget a message that belongs to none."""
+    try:
+        message = read_to_worker(lane.read())
+    except BadMessage as error:
+        lane.send(LAST, encode(Failed("app", f"a request that can't be read: {error}")))
+        return
+    if isinstance(message, Request):
+        _run(lane, message, application, common)
+
+
+def _run(lane: Lane, request: Request, application: Application, common: dict[str, Any]) -> None:
+    exchange = Exchange(lane, request.window)
+    answer = Answer(exchange, request.method)
+    failed: Failed | None = None
+    try:
+        _call(exchange, answer, request, application, common)
+    except BaseException as error:
+        if not (exchange.is_gone and isinstance(error, Gone)):
+            _report(request, error)
+        if not (exchange.is_gone or answer.is_complete):
+            failed = Failed("app", one_line(error))
+    # A thread that the application has left behind neither reads nor writes what is others'.
+    exchange.is_gone = True
+    if failed is not None:
+        exchange.send(LAST, failed)
+    elif not exchange.is_free:
+        lane.send(DONE)
+
+
+def _call(
+    exchange: Exchange,
+    answer: Answer,
+    request: Request,
+    application: Application,
+    common: dict[str, Any],
+) -> None:
+    environ = environ_of(request, Input(exchange, request), common)
+    result = application(environ, answer.start_response)
+    try:
+        answer.take(result)
+    finally:
+        if hasattr(result, "close"):
+            result.close()
+
+
+def _report(request: Request, error: BaseException) -> None:
+    """Tell the log why a request has failed. Its query is left out: it may hold secrets."""
+    line = f"{request.method} {request.mount}{request.path} from {request.client[0]}"
+    text = "".join(traceback.format_exception(error))
+    with contextlib.suppress(Exception):
+        sys.stderr.write(f"{ascii(line)[1:-1]}: the application has failed\n{text}")
+        sys.stderr.flush()
