@@ -10,6 +10,7 @@ from twbridge.cli.messages import pub, sub
 from twbridge.cli.settings import check, config
 from twbridge.cli.tasks import tasks
 from twbridge.cli.worker import worker
+from twbridge.cli.wsgi import wsgi_worker
 
 __all__ = ["main"]
 
@@ -23,5 +24,5 @@ def main() -> None:
     """
 
 
-for _command in (call, check, config, sub, pub, tasks, worker):
+for _command in (call, check, config, sub, pub, tasks, worker, wsgi_worker):
     main.add_command(_command)

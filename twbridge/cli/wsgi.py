@@ -1,0 +1,87 @@
+"""``twbridge wsgi-worker``: serve a WSGI application.
+
+What it does is imported when it does it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from typing import Final
+
+import click
+
+from twbridge.cli.broker import Broker, leave, with_broker
+
+__all__ = ["wsgi_worker"]
+
+#: Bytes of a mount's path: its queue is named after it, and AMQP allows 255 for that.
+_LONGEST: Final = 200
+_PATH: Final = re.compile(r"/|(/[A-Za-z0-9._~-]+)+/?")
+
+
+@click.command("wsgi-worker")
+@click.argument("app", metavar="MODULE:APP")
+@click.option(
+    "--mount",
+    default="/app",
+    show_default=True,
+    metavar="PATH",
+    help="Below which path of the bridge it is.",
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 256),
+    default=2,
+    show_default=True,
+    help="How many processes run it; one that ends is replaced.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="How many requests each of them runs at once.",
+)
+@click.option(
+    "--drain",
+    type=click.FloatRange(min=0.0),
+    default=30.0,
+    show_default=True,
+    help="Seconds that the requests that run have to end, once it is told to stop.",
+)
+@with_broker
+def wsgi_worker(
+    app: str, broker: Broker, mount: str, processes: int, threads: int, drain: float
+) -> None:
+    """Serve the WSGI application APP of MODULE, the name of a module or a file (*.py).
+
+    Without :APP it is `application` or `app`; with brackets, as in `shop:create_app()`, it is what
+    that function returns. HTTP comes from bridges, by way of the broker.
+
+    SIGTERM and SIGINT have it take no more requests and let those that run end; a second one ends
+    them.
+
+    Exit codes: 0 after a signal, 1 it can't begin, 2 usage.
+    """
+    mount = _checked(mount)
+    # As Python does for a script, and for -m: what is beside it can be imported.
+    module = app.partition(":")[0]
+    is_file = module.endswith(".py") or os.sep in module
+    sys.path.insert(0, os.path.dirname(os.path.abspath(module)) if is_file else os.getcwd())
+    from twbridge.wsgi.serving import Serving, serve
+    from twbridge.wsgi.worker import WorkerOptions
+
+    serve(Serving(app, broker, processes, threads, WorkerOptions(mount, drain)))
+
+
+def _checked(mount: str) -> str:
+    """The path without a slash at its end."""
+    segments = mount.split("/")
+    if not _PATH.fullmatch(mount) or "." in segments or ".." in segments or len(mount) > _LONGEST:
+        leave(
+            f"the mount {mount!r} is no path like /app or /shop/admin: letters, digits and ._~- "
+            f"between slashes, {_LONGEST} characters at most"
+        )
+    return mount.rstrip("/") or "/"

@@ -1,0 +1,345 @@
+"""The requests that a worker has: those that wait for a lane, and those that run.
+
+The broker gives a worker twice as many as it has lanes while the application is fast: then the
+next request is there when one has ended. Where one waits in vain for `WAIT` seconds all that are
+too many are given back, so that others may take them, and from then on no more come than there are
+lanes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from twbridge.amqp import Link
+from twbridge.errors import FrameError, TwbridgeError
+from twbridge.rpc.slots import Lease
+from twbridge.wire import Delivery
+from twbridge.wsgi.lanes import Lanes, Work
+from twbridge.wsgi.messages import (
+    Accepted,
+    BadMessage,
+    Cancel,
+    Failed,
+    encode,
+    read_to_worker,
+)
+from twbridge.wsgi.returning import Returning
+from twbridge.wsgi.room import Room
+
+__all__ = ["Running"]
+
+_log = Logger()
+
+#: Seconds between looks at the requests.
+SWEEP: Final = 0.015
+#: Looks in vain, one after the other, before there are no more until the next request.
+IDLE: Final = 60
+#: Seconds that a request may run before the bridge is told that a worker has it.
+ACCEPT: Final = 0.02
+#: Seconds that a request may wait for a lane.
+WAIT: Final = 0.05
+#: Seconds past its timeout after which a request is ended of which nobody has heard anything.
+BACKUP: Final = 90.0
+#: Seconds after which one that runs is acknowledged: the broker takes back what is not after its
+#: consumer_timeout, 30 minutes by default.
+ACK: Final = 600.0
+_CANCEL: Final = b"\x92\x04"
+_LOST: Final = "the connection of its worker to the broker was lost"
+
+
+class Running:
+    """The requests of one worker.
+
+    Args:
+        link: the way to the broker.
+        lanes: what runs them.
+        queue: the name of the mount's.
+        worker: the worker's id.
+        clock: IReactorTime.
+        control: the name of the worker's control queue now; empty while there is none.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        lanes: Lanes,
+        *,
+        queue: str,
+        worker: str,
+        clock: Any,
+        control: Callable[[], str],
+    ) -> None:
+        self._link = link
+        self._lanes = lanes
+        self._accepted = encode(Accepted(worker))
+        self._seconds = clock.seconds
+        self._control = control
+        self.room = Room(lambda: (lanes.able, lanes.left_over))
+        self._works: dict[str, Work] = {}
+        self._waiting: deque[Work] = deque()
+        self._returning = Returning(link, queue, clock.seconds, self._look_idle)
+        self._is_stopped = False
+        self._idle: list[Deferred[None]] = []
+        self._sweeps = LoopingCall(self._sweep)
+        self._sweeps.clock = clock
+        self._in_vain = 0
+        lanes.listener = self
+
+    def __len__(self) -> int:
+        """How many requests are here."""
+        return len(self._works) + self._returning.count
+
+    # -- from the broker --------------------------------------------------------------------
+
+    def take(self, lease: Lease) -> None:
+        """A request has come."""
+        delivery = lease.delivery
+        try:
+            properties = delivery.properties
+            id, reply_to = properties["correlation_id"], properties["reply_to"]
+        except (FrameError, KeyError) as error:
+            _log.warn("A message that is no request was dropped: {error!r}", error=error)
+            lease.nack(requeue=False)
+            return
+        work = Work(id, reply_to, lease, properties, self._seconds())
+        if (delivery.redelivered or id in self._works) and not self._is_new(work):
+            return
+        if self._is_stopped:
+            self._give_back(work)
+            return
+        self._works[id] = work
+        free = self._lanes.free
+        if free:
+            free.pop().begin(work)
+        else:
+            self._waiting.append(work)
+        self._in_vain = 0
+        if not self._sweeps.running:
+            self._sweeps.start(SWEEP, now=False)
+
+    def _is_new(self, work: Work) -> bool:
+        """Whether one that was delivered before has to run; else it is done with."""
+        id = work.id
+        known = self._works.get(id)
+        if known is not None:
+            # It runs here: from now on this is the delivery that is to be answered.
+            known.lease, old = work.lease, known.lease
+            old.ack()
+        elif self._returning.is_done(work):
+            work.lease.ack()
+        elif self._returning.is_fresh(work):
+            return True
+        elif not self._returning.repeat(work):
+            self._fail(work, "lost", "the worker that had it has died")
+            work.lease.ack()
+        return False
+
+    def told(self, delivery: Delivery) -> None:
+        """A message for a request that is here."""
+        id, body = delivery.properties.get("correlation_id", ""), delivery.body
+        work = self._works.get(id)
+        if work is None:
+            return
+        if body.startswith(_CANCEL):
+            self._cancel(work, body)
+        elif work.lane is not None:
+            work.heard = self._seconds()
+            work.lane.tell(body)
+
+    def _cancel(self, work: Work, body: bytes) -> None:
+        try:
+            cancel = read_to_worker(body)
+        except BadMessage as error:
+            _log.warn("A cancel was refused: {error}", error=str(error))
+            return
+        if work.lane is None:
+            self._waiting.remove(work)
+            self._forget(work)
+        elif isinstance(cancel, Cancel) and cancel.reason == "gone":
+            self._leave(work, body)
+        else:
+            self._end(work)
+
+    # -- from the lanes ---------------------------------------------------------------------
+
+    def next(self) -> Work | None:
+        """What runs on a lane that has become free."""
+        waiting = self._waiting
+        while waiting:
+            work = waiting.popleft()
+            if not work.lease.void:
+                work.begun = work.heard = self._seconds()
+                return work
+            self._give_back(work)
+        return None
+
+    def said(self, work: Work, message: bytes) -> None:
+        """A message for the bridge."""
+        if not work.muted:
+            work.told = True
+            self._publish(work, message).addErrback(self._unsent, work)
+
+    def ended(self, work: Work) -> None:
+        """It has ended."""
+        if work.over:
+            return
+        now = self._seconds()
+        self._forget(work)
+        self.room.took(now - work.begun, now)
+
+    def lost(self, work: Work, text: str) -> None:
+        """Its process is gone."""
+        if not work.over:
+            self._fail(work, "lost", text)
+            self._forget(work)
+
+    def ready(self) -> None:
+        """There are more lanes than before."""
+        self.room.grow()
+
+    # -- to the bridge ----------------------------------------------------------------------
+
+    def _publish(self, work: Work, message: bytes) -> Deferred[None]:
+        properties = {
+            "correlation_id": work.id,
+            "reply_to": self._control(),
+            "delivery_mode": 1,
+            "timestamp": None,
+            "app_id": None,
+        }
+        return self._link.publish("", work.reply_to, message, properties)
+
+    def _unsent(self, failure: Failure, work: Work) -> None:
+        """There is a hole in the answer: it ends here."""
+        failure.trap(TwbridgeError)
+        if work.muted:
+            return
+        _log.warn("{work}: the answer is lost: {error}", work=work, error=str(failure.value))
+        self._fail(work, "lost", _LOST)
+        if work.lane is not None and not work.over:
+            self._leave(work, encode(Cancel("gone")))
+
+    def _fail(self, work: Work, kind: Any, text: str) -> None:
+        if not work.muted:
+            work.muted = True
+            failed = encode(Failed(kind, text))
+            self._publish(work, failed).addErrback(lambda failure: failure.trap(TwbridgeError))
+
+    def accept_again(self) -> None:
+        """There is a new control queue: bridges hear of it."""
+        for work in self._works.values():
+            if work.told:
+                self.said(work, self._accepted)
+
+    # -- ends -------------------------------------------------------------------------------
+
+    def _leave(self, work: Work, cancel: bytes) -> None:
+        """Nobody waits for it: it may end by itself, for as long as the client would wait."""
+        work.muted = True
+        if work.lane is not None and work.until is None:
+            work.until = self._seconds() + work.timeout
+            work.lane.tell(cancel)
+
+    def _end(self, work: Work) -> None:
+        """End it, whatever it does."""
+        work.muted = True
+        self._forget(work)
+        self._lanes.end(work)
+
+    def _forget(self, work: Work) -> None:
+        """The broker is told that it is done with."""
+        work.over = True
+        self._works.pop(work.id, None)
+        self._returning.ended(work)
+        work.lease.ack()
+        self._look_idle()
+
+    def _give_back(self, work: Work) -> None:
+        """Others may have it: it has not begun."""
+        self._works.pop(work.id, None)
+        self._returning.give_back(work)
+        self._look_idle()
+
+    # -- looks ------------------------------------------------------------------------------
+
+    def _sweep(self) -> None:
+        if not self._works:
+            self._in_vain += 1
+            if self._in_vain >= IDLE:
+                self._sweeps.stop()
+            return
+        self._in_vain = 0
+        now = self._seconds()
+        for work in [each for each in self._works.values() if each.lane is not None]:
+            self._look(work, now)
+        if self._waiting and now - self._waiting[0].since > WAIT:
+            self._look_waiting(now)
+
+    def _look(self, work: Work, now: float) -> None:
+        """Look at one that runs."""
+        if not work.told and now - work.begun > ACCEPT:
+            self.said(work, self._accepted)
+        if work.until is not None and now > work.until:
+            self._end(work)
+        elif now - work.heard > work.timeout + BACKUP:
+            _log.warn("{work}: nothing was heard of it, nor of who waits for it", work=work)
+            self._fail(work, "deadline", "nothing was heard of it")
+            self._end(work)
+        elif now - work.begun > ACK and not work.lease.answered:
+            work.lease.ack_early()
+
+    def _look_waiting(self, now: float) -> None:
+        """One has waited for too long: nothing waits here that can't run soon."""
+        self.room.shrink(now)
+        waiting = self._waiting
+        too_many = min(len(self._works) - self.room.exact, len(waiting))
+        back = [waiting.pop() for _ in range(too_many)]
+        for work in reversed(back):
+            self._give_back(work)
+        for work in list(waiting):
+            if work.lease.void:
+                waiting.remove(work)
+                self._give_back(work)
+            elif now - work.since > work.timeout:
+                waiting.remove(work)
+                self._forget(work)
+            elif not work.told and now - work.since > WAIT:
+                self.said(work, self._accepted)
+
+    # -- the end ----------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Give back what waits, and whatever comes from now on."""
+        self._is_stopped = True
+        waiting, self._waiting = self._waiting, deque()
+        for work in waiting:
+            self._give_back(work)
+
+    def when_idle(self) -> Deferred[None]:
+        """Fires when nothing is here any more."""
+        if not len(self):
+            return succeed(None)
+        idle: Deferred[None] = Deferred()
+        self._idle.append(idle)
+        return idle
+
+    def give_up(self) -> None:
+        """Nobody gets answers any more; what runs goes on until its process is killed."""
+        for work in list(self._works.values()):
+            self._fail(work, "lost", "its worker was told to end")
+            self._forget(work)
+        if self._sweeps.running:
+            self._sweeps.stop()
+
+    def _look_idle(self) -> None:
+        if self._idle and not len(self):
+            idle, self._idle = self._idle, []
+            for each in idle:
+                each.callback(None)

@@ -1,0 +1,214 @@
+"""A worker: it takes the requests of a mount from their queue, and has an application run them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from twbridge.amqp import Link, Queue
+from twbridge.errors import ChannelClosed, TwbridgeError
+from twbridge.rpc.ownqueue import OwnQueue
+from twbridge.rpc.slots import Slots
+from twbridge.rpc.topology import WORKERS_EXCHANGE
+from twbridge.rpc.worker import StartError
+from twbridge.wsgi.lanes import Lanes
+from twbridge.wsgi.messages import EXPIRES, queue_of
+from twbridge.wsgi.running import Running
+
+__all__ = ["DRAIN", "Crew", "StartError", "Worker", "WorkerOptions"]
+
+_log = Logger()
+
+#: Seconds that requests that run have to end at the stop.
+DRAIN: Final = 30.0
+#: Seconds in which slots that become free are gathered for one new consumer.
+GATHER: Final = 0.005
+#: Seconds between two words to the broker that the queue of the mount is in use, while nothing
+#: is taken from it: less than half of the time after which it would be deleted.
+IN_USE: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """How a worker behaves.
+
+    Args:
+        mount: where the application is mounted: ``/app``, or ``/``.
+        drain: seconds that the requests that run have to end at the stop.
+    """
+
+    mount: str
+    drain: float = DRAIN
+
+
+class Crew(Lanes, Protocol):
+    """What the worker needs of `crew.Crew`."""
+
+    lanes: int
+
+    def start(self) -> Deferred[None]: ...
+
+    def stop(self) -> Deferred[None]: ...
+
+
+class Worker:
+    """Serves one mount.
+
+    Args:
+        link: the way to the broker; the worker starts and stops it.
+        crew: what runs the application.
+        id: of this worker, like no other's.
+        clock: IReactorTime.
+    """
+
+    def __init__(
+        self, link: Link, crew: Crew, *, id: str, clock: Any, options: WorkerOptions
+    ) -> None:
+        self.id = id
+        self.options = options
+        self.queue = Queue(
+            queue_of(options.mount),
+            durable=True,
+            exclusive=False,
+            auto_delete=False,
+            arguments={"x-expires": EXPIRES},
+        )
+        self._link = link
+        self._crew = crew
+        self._clock = clock
+        self._running = Running(
+            link,
+            crew,
+            queue=self.queue.name,
+            worker=id,
+            clock=clock,
+            control=lambda: self._control.name,
+        )
+        self._control = OwnQueue(
+            link, clock, WORKERS_EXCHANGE, self._running.told, on_up=self._running.accept_again
+        )
+        self._slots = Slots(link, clock, self.queue, crew.lanes, self._running.take, GATHER)
+        self._starting: Deferred[None] | None = None
+        self._stopping: Deferred[None] | None = None
+        self._waiting: list[Deferred[None]] = []
+        self._hurry: Deferred[None] = Deferred()
+        self._in_use = LoopingCall(self._keep_queue)
+        self._in_use.clock = clock
+
+    # -- the beginning ----------------------------------------------------------------------
+
+    def start(self) -> Deferred[None]:
+        """Begin to serve; fires when requests come.
+
+        While the broker is away it waits, for ever. Fails with LoadError (the application), with
+        StartError (the broker refuses a queue), or with CancelledError when it is stopped before.
+        """
+        self._starting = Deferred.fromCoroutine(self._start())
+        return self._starting
+
+    async def _start(self) -> None:
+        await self._crew.start()
+        self._link.start()
+        await self._connected()
+        await self._control.start().addErrback(_trap)
+        try:
+            await self._slots.start()
+        except ChannelClosed as error:
+            raise StartError(f"the broker refuses the queue {self.queue.name}: {error}") from None
+        self._running.room.slots = self._slots
+        self._in_use.start(IN_USE, now=False)
+
+    async def _connected(self) -> None:
+        """Wait until the link is there, whether or not the broker takes messages."""
+        up: Deferred[None] = Deferred()
+
+        def look(_state: str = "") -> None:
+            if self._link.state in ("ready", "blocked") and not up.called:
+                up.callback(None)
+
+        forget = self._link.on_state(look)
+        look()
+        try:
+            await up
+        finally:
+            forget()
+
+    def _keep_queue(self) -> None:
+        """Where all lanes are busy for long there may be no consumer; the queue has to stay."""
+        if not self._slots.is_consuming:
+            self._link.declare(self.queue, remember=False).addErrback(_trap)
+
+    # -- the end ----------------------------------------------------------------------------
+
+    def stop(self) -> Deferred[None]:
+        """Take no more, let what runs end, then close the link. Never fails.
+
+        What has not ended after the drain time is killed, and its clients are told.
+        """
+        stopped: Deferred[None] = Deferred()
+        self._waiting.append(stopped)
+        if self._stopping is None:
+            self._stopping = Deferred.fromCoroutine(self._stop())
+            self._stopping.addErrback(_log_failure).addCallback(self._stopped)
+        elif self._stopping.called:
+            self._stopped(None)
+        return stopped
+
+    def hurry(self) -> None:
+        """Stop without waiting for what runs."""
+        if not self._hurry.called:
+            self._hurry.callback(None)
+
+    def _stopped(self, _: None) -> None:
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            each.callback(None)
+
+    async def _stop(self) -> None:
+        if self._starting is not None:
+            self._starting.addErrback(lambda failure: failure.trap(CancelledError) and None)
+            self._starting.cancel()
+        if self._in_use.running:
+            self._in_use.stop()
+        self._running.stop()
+        await Deferred.fromCoroutine(self._slots.stop())
+        await self._drained()
+        if len(self._running):
+            _log.warn("{count} requests had not ended", count=len(self._running))
+        self._running.give_up()
+        await self._crew.stop()
+        await self._control.stop()
+        await self._link.stop()
+
+    async def _drained(self) -> None:
+        """Wait until nothing runs, the drain time is over, or somebody is in a hurry."""
+        idle = self._running.when_idle()
+        if idle.called or self._hurry.called:
+            return
+        count, drain = len(self._running), self.options.drain
+        _log.info("Waiting for {count} requests, {drain:g} s at most", count=count, drain=drain)
+        over: Deferred[None] = Deferred()
+
+        def end(_: None) -> None:
+            if not over.called:
+                over.callback(None)
+
+        idle.addCallback(end)
+        self._hurry.addCallback(end)
+        timer = self._clock.callLater(drain, end, None)
+        await over
+        if timer.active():
+            timer.cancel()
+
+
+def _trap(failure: Failure) -> None:
+    failure.trap(TwbridgeError)
+
+
+def _log_failure(failure: Failure) -> None:
+    _log.failure("The worker could not stop in order", failure)
