@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from twbridge.bus import Bus, BusError
+from twbridge.bus import Bus, BusError, State, listener
 
 
 class BusTests(SynchronousTestCase):
@@ -54,6 +57,19 @@ class BusTests(SynchronousTestCase):
         self.assertEqual(self.calls, ["middle", "last"])
         self.assertEqual((error.channel, error.failures), ("c", tuple(errors)))
         self.assertEqual(str(error), "2 on channel c failed: ValueError: one; KeyError: 'two'")
+        self.assertEqual(error.results, ("middle", "last"))
+
+    def test_a_listener_may_be_a_coroutine(self) -> None:
+        gate: Deferred[str] = Deferred()
+
+        async def wait() -> str:
+            return await gate
+
+        self.bus.subscribe("c", wait)
+        (waiting,) = self.bus.publish("c")
+        self.assertNoResult(waiting)
+        gate.callback("done")
+        self.assertEqual(self.successResultOf(waiting), "done")
 
     def test_the_end_of_a_subscription_ends_it_once(self) -> None:
         listener = self.calls.append
@@ -91,3 +107,167 @@ class BusTests(SynchronousTestCase):
         bus.subscribe("b", print)
         self.assertEqual(self.calls, ["a", "b"])
         end()
+
+
+class TellTests(SynchronousTestCase):
+    """``bus.tell(...)``: nobody is there to raise to."""
+
+    def setUp(self) -> None:
+        self.bus = Bus()
+
+    def failures(self, kind: type[Exception]) -> list[str]:
+        """The tracebacks that were logged."""
+        return [failure.getTraceback() for failure in self.flushLoggedErrors(kind)]
+
+    def test_every_failure_is_logged_with_its_traceback(self) -> None:
+        def first() -> None:
+            raise ValueError("one")
+
+        def second() -> None:
+            raise ValueError("two")
+
+        calls: list[str] = []
+        self.bus.subscribe("c", first, 1)
+        self.bus.subscribe("c", second, 2)
+        self.bus.subscribe("c", lambda: calls.append("last"), 3)
+        self.bus.tell("c")
+        one, two = self.failures(ValueError)
+        self.assertIn("in first", one)
+        self.assertIn("ValueError: one", one)
+        self.assertIn("in second", two)
+        self.assertEqual(calls, ["last"])
+
+    def test_a_deferred_that_fails_is_logged_also_beside_a_listener_that_raises(self) -> None:
+        late: Deferred[None] = Deferred()
+
+        def fail() -> None:
+            raise KeyError("at once")
+
+        async def wait() -> None:
+            await late
+
+        self.bus.subscribe("c", fail, 1)
+        self.bus.subscribe("c", wait, 2)
+        self.bus.tell("c")
+        self.assertEqual(len(self.failures(KeyError)), 1)
+        late.errback(ValueError("late"))
+        (text,) = self.failures(ValueError)
+        self.assertIn("ValueError: late", text)
+        self.assertIn("in wait", text)
+
+    def test_it_waits_for_nothing(self) -> None:
+        waiting: Deferred[None] = Deferred()
+        self.bus.subscribe("c", lambda: waiting)
+        self.bus.tell("c")
+        self.assertNoResult(waiting)
+
+
+class Member:
+    """Has listeners."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    @listener("b")
+    @listener("a")
+    def second(self, *args: object) -> None:
+        self.calls.append(("second", *args))
+
+    @listener("a", priority=10)
+    def first(self) -> None:
+        self.calls.append("first")
+
+    @listener("a")
+    def third(self) -> None:
+        self.calls.append("third")
+
+    def nothing(self) -> None:
+        self.calls.append("nothing")
+
+
+class Heir(Member):
+    """Has one less, and another one."""
+
+    @listener("a", priority=5)
+    def zeroth(self) -> None:
+        self.calls.append("zeroth")
+
+    def third(self) -> None:
+        self.calls.append("not marked")
+
+
+class JoinTests(SynchronousTestCase):
+    """``bus.join(...)``: listeners that are methods."""
+
+    def setUp(self) -> None:
+        self.bus = Bus()
+
+    def test_marked_methods_listen_with_their_priorities(self) -> None:
+        member = Member()
+        self.bus.join(member)
+        self.bus.publish("a")
+        self.bus.publish("b", 1)
+        self.assertEqual(member.calls, ["first", ("second",), "third", ("second", 1)])
+
+    def test_a_class_below_has_the_marks_of_its_own_methods(self) -> None:
+        heir = Heir()
+        self.bus.join(heir)
+        self.bus.publish("a")
+        self.assertEqual(heir.calls, ["zeroth", "first", ("second",)])
+
+    def test_leaving_ends_all_of_them_once(self) -> None:
+        member = Member()
+        leave = self.bus.join(member)
+        leave()
+        leave()
+        self.bus.publish("a")
+        self.assertEqual(member.calls, [])
+        self.assertFalse(self.bus.has("b"))
+
+
+class StateTests(SynchronousTestCase):
+    """``bus.state``: where the bridge is in its life."""
+
+    STEPS = {
+        ("idle", "starting"),
+        ("idle", "stopping"),
+        ("starting", "started"),
+        ("starting", "stopping"),
+        ("started", "stopping"),
+        ("stopping", "stopped"),
+    }
+    WAYS = {
+        State.IDLE: (),
+        State.STARTING: (State.STARTING,),
+        State.STARTED: (State.STARTING, State.STARTED),
+        State.STOPPING: (State.STOPPING,),
+        State.STOPPED: (State.STOPPING, State.STOPPED),
+    }
+
+    def test_every_step_is_one_of_the_table_or_none(self) -> None:
+        for state, way in self.WAYS.items():
+            for wanted in State:
+                bus = Bus()
+                for step in way:
+                    bus.enter(step)
+                self.assertIs(bus.state, state)
+                told: list[State] = []
+                bus.subscribe(wanted, lambda bus=bus, told=told: told.append(bus.state))
+                bus.enter(wanted)
+                possible = (str(state), str(wanted)) in self.STEPS
+                self.assertIs(bus.state, wanted if possible else state)
+                self.assertEqual(told, [wanted] if possible else [], (state, wanted))
+
+    def test_listeners_are_called_by_priority_and_failures_end_nothing(self) -> None:
+        bus, calls = Bus(), list[str]()
+
+        def fail() -> None:
+            calls.append("fails")
+            raise ValueError("broken")
+
+        bus.subscribe("stopping", lambda: calls.append("last"), 90)
+        bus.subscribe("stopping", fail, 50)
+        bus.subscribe("stopping", lambda: calls.append("first"), 10)
+        bus.enter(State.STOPPING)
+        self.assertEqual((calls, bus.state), (["first", "fails", "last"], "stopping"))
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)

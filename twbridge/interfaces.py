@@ -6,12 +6,14 @@ there) with an object that provides :class:`IBridgePlugin`. ``docs/plugins.md`` 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.plugin import IPlugin
-from zope.interface import Attribute
+from zope.interface import Attribute, implementer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twbridge.amqp import Link
     from twbridge.bus import Bus
     from twbridge.settings import Settings
@@ -50,3 +52,51 @@ class Bridge(Protocol):
     @property
     def settings(self) -> Settings:
         """The effective settings."""
+
+    @property
+    def reactor(self) -> Any:
+        """The reactor."""
+
+
+@implementer(IBridgePlugin)
+class Plugin:
+    """A plugin to begin with: its methods that are marked with ``bus.listener`` listen.
+
+    ::
+
+        class Greeter(Plugin):
+            @listener(AMQP2WS)
+            def greet(self, delivery):
+                if delivery.body == b"!hello":
+                    self.bus.tell(WS2AMQP, "Hello!")
+
+    What extends ``start`` or ``stop`` calls this class's, at its end where it can fail.
+
+    Attributes:
+        name: the name of the class in small letters, unless the class says another.
+        bridge: the running bridge.
+        bus: its bus.
+    """
+
+    name: str
+    bridge: Bridge
+    bus: Bus
+    _leave: Callable[[], None]
+
+    def __init_subclass__(cls) -> None:
+        """Give it its name."""
+        super().__init_subclass__()
+        if "name" not in vars(cls):
+            cls.name = cls.__name__.lower()
+
+    def start(self, bridge: Bridge) -> object:
+        """Listen."""
+        self.bridge = bridge
+        self.bus = bridge.bus
+        self._leave = bridge.bus.join(self)
+        return None
+
+    def stop(self) -> object:
+        """Listen no more."""
+        self._leave()
+        return None

@@ -11,7 +11,6 @@ import atexit
 import gc
 import os
 import resource
-import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -30,6 +29,7 @@ from twbridge.broker import EmbeddedBroker
 from twbridge.daemon import layers, listeners, loading, logs
 from twbridge.daemon.bridge import Bridge
 from twbridge.daemon.notify import Notifier
+from twbridge.daemon.signals import Signals
 from twbridge.errors import SettingsError
 from twbridge.link.uri import parse
 from twbridge.publishing import link_of
@@ -176,7 +176,8 @@ class BridgeService(Service):
     def startService(self) -> None:
         """Connects to the broker and runs."""
         super().startService()  # type: ignore[no-untyped-call]
-        self._reactor.callWhenRunning(_stop_on_signals, self._reactor)
+        signals = Signals(self._reactor, self._stop, self._tell)
+        self._reactor.callWhenRunning(signals.take)
         self._reactor.callWhenRunning(_spare_the_collector)
         if self._opening is not None:
             self._opening.addCallbacks(self._start, self._fail)
@@ -187,6 +188,18 @@ class BridgeService(Service):
             self._observer = logs.BusObserver(bridge.bus)
             globalLogPublisher.addObserver(self._observer)
             bridge.start()
+
+    def _stop(self) -> None:
+        # A second signal finds the end under way.
+        with suppress(ReactorNotRunning):
+            self._reactor.stop()
+
+    def _tell(self, channel: str) -> bool:
+        bridge = self._bridge
+        if bridge is None or not bridge.bus.has(channel):
+            return False
+        bridge.bus.tell(channel)
+        return True
 
     def stopService(self) -> Deferred[None]:
         """Ends in order: see ``Bridge.stop``. Never fails."""
@@ -222,8 +235,7 @@ class BridgeService(Service):
         """End while the reactor runs, with exit code 1, so that a service manager starts anew."""
         self._log.critical("Ending: {reason}", reason=reason)
         atexit.register(_exit_with_failure)
-        with suppress(ReactorNotRunning):
-            self._reactor.stop()
+        self._stop()
 
 
 def leave(lines: Iterable[str]) -> NoReturn:
@@ -238,18 +250,6 @@ def _exit_with_failure() -> None:
     # twistd has no way to end with a code; by now all that it does is done.
     sys.stdout.flush()
     os._exit(1)
-
-
-def _stop_on_signals(reactor: Any) -> None:
-    """End by SIGINT and SIGTERM with exit code 0: the reactor's own way ends by the signal."""
-
-    def stop() -> None:
-        # A second signal finds the end under way.
-        with suppress(ReactorNotRunning):
-            reactor.stop()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: reactor.callFromThread(stop))
 
 
 def _spare_the_collector() -> None:

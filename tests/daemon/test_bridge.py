@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -175,6 +175,23 @@ class BeginningTests(BridgeTestCase):
         for ready in self.link.ready:
             ready()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_a_deferred_of_a_listener_that_fails_is_logged(self) -> None:
+        bridge = self.bridge()
+        bridge.bus.subscribe(channels.STARTED, lambda: fail(ValueError("late")))
+        self.successResultOf(bridge.listen())
+        bridge.start()
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_the_bus_knows_where_the_bridge_is(self) -> None:
+        bridge = self.bridge()
+        states = [str(bridge.bus.state)]
+        for channel in ("starting", "started", "stopping", "stopped"):
+            bridge.bus.subscribe(channel, lambda: states.append(str(bridge.bus.state)))
+        self.successResultOf(bridge.listen())
+        bridge.start()
+        self.stop(bridge)
+        self.assertEqual(states, ["idle", "starting", "started", "stopping", "stopped"])
 
     def test_a_link_that_has_given_up_ends_the_bridge(self) -> None:
         self.started()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from io import StringIO
 from typing import Any, cast
 
+from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, Logger, LogLevel, LogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -99,6 +101,38 @@ class BusObserverTests(LogTestCase):
         self.bus.subscribe(LOG, listener)
         self.log.info("once")
         self.assertEqual(len(calls), 1)
+
+    def test_a_coroutine_does_not_hear_itself_after_it_has_waited(self) -> None:
+        gate: Deferred[None] = Deferred()
+        calls: list[object] = []
+
+        async def listener(event: object) -> None:
+            calls.append(event)
+            await gate
+            self.log.info("again")
+
+        self.bus.subscribe(LOG, listener)
+        self.log.info("once")
+        gate.callback(None)
+        self.assertEqual(len(calls), 1)
+
+    def test_every_failure_is_on_stderr_with_its_traceback(self) -> None:
+        stderr = StringIO()
+        self.patch(sys, "__stderr__", stderr)
+
+        def fail(event: object) -> None:
+            raise ValueError("at once")
+
+        async def fail_late(event: object) -> None:
+            raise KeyError("late")
+
+        self.bus.subscribe(LOG, fail)
+        self.bus.subscribe(LOG, fail_late)
+        self.log.info("on")
+        said = stderr.getvalue()
+        self.assertEqual(said.count("twbridge: a listener on log failed: Traceback"), 2)
+        self.assertIn("ValueError: at once", said)
+        self.assertIn("KeyError: 'late'", said)
 
     def test_a_listener_that_fails_stops_no_log(self) -> None:
         seen: list[object] = []

@@ -20,12 +20,12 @@ from twbridge import bus as channels
 from twbridge.amqp import Link
 from twbridge.auth import checker
 from twbridge.broker import EmbeddedBroker
-from twbridge.bus import Bus, BusError
+from twbridge.bus import Bus, State
 from twbridge.daemon import topology
 from twbridge.daemon.calling import OnDemand
 from twbridge.daemon.doors import Doors
 from twbridge.daemon.notify import Notifier
-from twbridge.daemon.taps import Taps, log_failures
+from twbridge.daemon.taps import Taps
 from twbridge.destinations import parse
 from twbridge.dialects import all_dialects
 from twbridge.dialects.interfaces import IDialect
@@ -77,7 +77,7 @@ class Bridge:
         self.settings = settings
         self.link = link
         self.bus = Bus(self._first_listener)
-        self._reactor = reactor
+        self.reactor = reactor
         self._broker = broker
         self._notifier = notifier or Notifier({})
         self._plugins = Plugins(plugins)
@@ -135,7 +135,7 @@ class Bridge:
         return Services(
             self._hub,
             self._subscriptions,
-            Resends(self._reactor),
+            Resends(self.reactor),
             self._declarer,
             self.link,
             Policy(settings.allow, settings.names()),
@@ -149,7 +149,7 @@ class Bridge:
             ),
             calls=self._calls,
             heartbeat=settings.websocket.ping_interval,
-            checker=checker(settings, self._reactor, self.link.parameters),
+            checker=checker(settings, self.reactor, self.link.parameters),
         )
 
     # -- the beginning
@@ -162,15 +162,16 @@ class Bridge:
         """Connect to the broker, and run the plugins."""
         _log.info("The broker is {broker}", broker=str(self.link.parameters))
         topology.declare(self.link, self.settings)
-        self.link.on_ready(partial(self._tell, channels.READY))
-        self.link.on_unavailable(partial(self._tell, channels.UNAVAILABLE))
+        self.link.on_ready(partial(self.bus.tell, channels.READY))
+        self.link.on_unavailable(partial(self.bus.tell, channels.UNAVAILABLE))
         self.link.on_state(self._link_changed)
+        self.bus.enter(State.STARTING)
         self._plugins.start(self)
-        self._tell(channels.STARTED)
+        self.bus.enter(State.STARTED)
         # A manager that starts others after us wants a bridge that works, but a broker that is
         # away is no reason to kill and restart us, over and over: after a while we are as ready
         # as we get, and /readyz tells the rest.
-        self._waiting = self._reactor.callLater(GRACE, self._tell_manager_ready)
+        self._waiting = self.reactor.callLater(GRACE, self._tell_manager_ready)
         if self._notifier.watchdog is not None:
             self._signs_of_life.start(self._notifier.watchdog)
         self.link.start()
@@ -196,12 +197,6 @@ class Bridge:
         if channel == channels.AMQP2WS:
             self._taps.open(self._hub)
 
-    def _tell(self, channel: str, *args: Any) -> None:
-        try:
-            self.bus.publish(channel, *args)
-        except BusError as error:
-            log_failures(error)
-
     # -- the end
 
     def stop(self) -> Deferred[None]:
@@ -215,7 +210,7 @@ class Bridge:
         self._waiting = None
         self._notifier.stopping()
         self._readiness.drain()
-        self._tell(channels.STOPPING)
+        self.bus.enter(State.STOPPING)
         await self._step("stopping to listen", self._doors.stop_listening())
         await self._step("stopping the plugins", self._plugins.stop())
         await self._step("closing the clients' connections", self._doors.close())
@@ -231,10 +226,10 @@ class Bridge:
             await self._step("stopping the embedded broker", self._broker.stop())
         if self._signs_of_life.running:
             self._signs_of_life.stop()
-        self._tell(channels.STOPPED)
+        self.bus.enter(State.STOPPED)
 
     async def _step(self, name: str, done: Deferred[Any], seconds: float = 0.0) -> None:
         try:
-            await done.addTimeout(seconds + MARGIN, self._reactor)
+            await done.addTimeout(seconds + MARGIN, self.reactor)
         except Exception:
             _log.failure("{name} went wrong; going on", name=name.capitalize())

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import IO, Any
 
+from twisted.internet.defer import Deferred
 from twisted.logger import (
     FileLogObserver,
     FilteringLogObserver,
@@ -18,6 +20,7 @@ from twisted.logger import (
     formatEvent,
     textFileLogObserver,
 )
+from twisted.python.failure import Failure
 from twisted.python.logfile import LogFile
 from zope.interface import implementer
 
@@ -71,6 +74,10 @@ def json_line(event: LogEvent) -> str:
     return json.dumps(line) + "\n"
 
 
+# No attribute: a listener that is a coroutine takes it along over what it awaits.
+_publishing: ContextVar[bool] = ContextVar("twbridge.log", default=False)
+
+
 @implementer(ILogObserver)
 class BusObserver:
     """Publishes every event on the bus, for plugins; costs nothing while none listens.
@@ -81,16 +88,25 @@ class BusObserver:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._publishing = False
 
     def __call__(self, event: LogEvent) -> None:
         # What a listener logs, and what Twisted logs of a failing one, does not come back.
-        if self._publishing or not self._bus.has(LOG):
+        if _publishing.get() or not self._bus.has(LOG):
             return
-        self._publishing = True
+        token = _publishing.set(True)
         try:
-            self._bus.publish(LOG, event)
+            results: Iterable[Any] = self._bus.publish(LOG, event)
         except BusError as error:
-            print(f"twbridge: {error}", file=sys.__stderr__)
+            results = error.results
+            for each in error.failures:
+                _complain(Failure(each, type(each), each.__traceback__))
         finally:
-            self._publishing = False
+            _publishing.reset(token)
+        for result in results:
+            if isinstance(result, Deferred):
+                result.addErrback(_complain)
+
+
+def _complain(failure: Failure) -> None:
+    """Say on stderr what can't be logged: it would be told to the listener that failed."""
+    print(f"twbridge: a listener on log failed: {failure.getTraceback()}", file=sys.__stderr__)

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twbridge.bus import AMQP2WS, WS2AMQP, Bus, BusError
+from twbridge.bus import AMQP2WS, WS2AMQP, Bus
 from twbridge.destinations import Destination, parse
 from twbridge.dialects.interfaces import Encoder
 from twbridge.errors import TwbridgeError
@@ -77,10 +77,7 @@ class Taps:
     def delivered(self, delivery: Delivery) -> None:
         """A message has arrived. A listener that fails is logged and hurts nothing."""
         if self._bus.has(AMQP2WS):
-            try:
-                self._bus.publish(AMQP2WS, delivery)
-            except BusError as error:
-                log_failures(error)
+            self._bus.tell(AMQP2WS, delivery)
 
     def open(self, hub: Hub) -> None:
         """Subscribe to what the routes deliver; a second call does nothing."""
@@ -134,14 +131,4 @@ class Taps:
         )
         return self._link.publish(
             to.exchange, to.routing_key, data, properties, mandatory=not to.live
-        )
-
-
-def log_failures(error: BusError) -> None:
-    """Log every failure of a channel's listeners, with its traceback."""
-    for each in error.failures:
-        _log.failure(
-            "A listener on {channel} failed",
-            Failure(each, type(each), each.__traceback__),
-            channel=error.channel,
         )
