@@ -48,6 +48,8 @@ class FakeConsumer:
         options: dict[str, Any],
     ) -> None:
         self.queue = queue
+        #: The broker's name of it.
+        self.queue_name = queue.name or "amq.gen-1"
         #: As it was first asked for.
         self.asked = queue
         self._on_delivery = on_delivery

@@ -88,8 +88,10 @@ SANS_IO = (
     "wire",
     "wsgi.fields",
     "wsgi.messages",
+    "wsgi.pending",
     "wsgi.pipe",
     "wsgi.ports",
+    "wsgi.windows",
 )
 #: What those may import of Twisted: Deferreds, interfaces, the log. Nothing that has a socket.
 HARMLESS = (

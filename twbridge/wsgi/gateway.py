@@ -1,0 +1,345 @@
+"""The bridge's side of WSGI over queues: requests go to workers, answers come back."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Callable
+from itertools import count
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from twbridge.amqp import Link
+from twbridge.errors import (
+    ChannelClosed,
+    ConfirmTimeout,
+    FrameError,
+    OutcomeUnknown,
+    TwbridgeError,
+    Unroutable,
+)
+from twbridge.rpc.ownqueue import OwnQueue
+from twbridge.wire import Delivery
+from twbridge.wsgi.messages import (
+    CONTENT_TYPE,
+    Accepted,
+    BadMessage,
+    Cancel,
+    Credit,
+    Grant,
+    Request,
+    Start,
+    ToBridge,
+    ToWorker,
+    encode,
+    read_to_bridge,
+)
+from twbridge.wsgi.pending import LOOK_SECONDS, LOST, Pending, Phase
+from twbridge.wsgi.ports import Answering, Forwarded, GatewayError, Mount
+
+__all__ = ["HELD_MAX", "TICK", "Gateway"]
+
+_log = Logger()
+
+#: Seconds between looks at the deadlines of all requests: by so much they may be missed.
+TICK: Final = 0.25
+#: Requests that may wait for the queue of the answers; with a piece of a body each.
+HELD_MAX: Final = 256
+#: Seconds between two words in the log about what workers say wrong.
+_QUIET: Final = 60.0
+
+_LOST_BROKER: Final = "The connection to the broker was lost; the request may have run."
+_NO_BROKER: Final = "The broker can't be reached."
+_NO_WORKER: Final = "No worker serves this."
+_STOPPING: Final = "The bridge is about to stop."
+
+
+class Gateway:
+    """Forwards HTTP requests to the workers of their mounts, over the broker.
+
+    It has one queue for all answers, made with the first request.
+
+    Args:
+        link: the way to the broker; its owner starts and stops it.
+        reactor: IReactorTime.
+    """
+
+    def __init__(self, link: Link, reactor: Any) -> None:
+        self._link = link
+        self._clock = reactor
+        #: The time, as `Pending` needs it.
+        self.seconds: Callable[[], float] = reactor.seconds
+        self._prefix = f"{uuid.uuid4().hex[:12]}-"
+        self._ids = count(1)
+        self._pending: dict[str, Pending] = {}
+        self._held: dict[str, Request] = {}
+        self._waiting: dict[str, Pending] = {}
+        self._replies = OwnQueue(
+            link, reactor, None, self._delivered, on_up=self._up, on_lost=self._lost
+        )
+        self._reply_to = ""
+        self._started = self._stopped = False
+        self._timer: IDelayedCall | None = None
+        #: Queues that are to be looked at in this sweep, and when each was last.
+        self._looks: dict[str, Pending] = {}
+        self._looked: dict[str, float] = {}
+        self._complaints = 0
+        self._quiet_until = -math.inf
+        self._forget_pressure = link.on_pressure(self._pressure)
+
+    # -- for whoever speaks HTTP ----------------------------------------------------------------
+
+    @property
+    def pending(self) -> int:
+        """How many requests have not ended."""
+        return len(self._pending)
+
+    def forward(self, request: Request, mount: Mount, answer: Answering) -> Forwarded:
+        """Take a request; it goes to a worker with the first call of ``upload``.
+
+        A request that can't be taken now (the broker is busy, the bridge is about to stop) has its
+        ``answer.failed`` called before this returns.
+
+        Args:
+            request: with an empty ``body``, and ``more``.
+            mount: where its application is.
+            answer: the client.
+        """
+        id = f"{self._prefix}{next(self._ids):x}"
+        pending = Pending(id, request, mount, answer, self)
+        self._pending[id] = pending
+        if self._stopped or self._link.state in ("closing", "closed"):
+            pending.fail(GatewayError(503, _STOPPING))
+        elif self._link.pressed or len(self._held) >= HELD_MAX:
+            pending.fail(GatewayError(503, "The broker is busy."))
+        else:
+            if self._timer is None:
+                self._timer = self._clock.callLater(TICK, self._sweep)
+            if not self._started:
+                self._started = True
+                self._replies.start().addErrback(lambda failure: failure.trap(TwbridgeError))
+        return pending
+
+    def stop(self) -> Deferred[None]:
+        """Fail what is pending with 503, tell its workers, and let the queue go. Never fails.
+
+        Nothing is forwarded after it.
+        """
+        if self._stopped:
+            return succeed(None)
+        self._stopped = True
+        self._forget_pressure()
+        for each in list(self._pending.values()):
+            each.fail(GatewayError(503, _STOPPING))
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._reply_to = ""
+        return self._replies.stop()
+
+    # -- for its requests -----------------------------------------------------------------------
+
+    @property
+    def pressed(self) -> bool:
+        """Whether nothing more should be published for now."""
+        return self._link.pressed
+
+    def publish(self, pending: Pending, request: Request) -> None:
+        """Send a request to the workers, now or when there is a queue for the answer."""
+        if not self._reply_to:
+            self._held[pending.id] = request
+        else:
+            self._send(pending, request)
+
+    def _send(self, pending: Pending, request: Request) -> None:
+        pending.phase = Phase.SENT
+        left = max(pending.left(self.seconds()), 0.001)
+        properties = {
+            "content_type": CONTENT_TYPE,
+            "correlation_id": pending.id,
+            "reply_to": self._reply_to,
+            "expiration": str(math.ceil(left * 1000)),
+            "delivery_mode": 1,
+            "timestamp": None,
+            "app_id": None,
+        }
+        published = self._link.publish(
+            "", pending.queue, encode(request), properties, mandatory=True, timeout=left
+        )
+        published.addErrback(self._refused, pending)
+
+    def tell(self, pending: Pending, message: ToWorker) -> None:
+        """Send a message to the worker that has the request."""
+        told = self._tell(pending.id, pending.control, message)
+        told.addErrback(self._not_told, pending.control, pending)
+
+    def _tell(self, id: str, control: str, message: ToWorker) -> Deferred[None]:
+        properties = {
+            "content_type": CONTENT_TYPE,
+            "correlation_id": id,
+            "delivery_mode": 1,
+            "timestamp": None,
+            "app_id": None,
+        }
+        mandatory = type(message) is not Cancel
+        return self._link.publish("", control, encode(message), properties, mandatory=mandatory)
+
+    def wait(self, pending: Pending) -> None:
+        """Call its ``want`` when there is room again."""
+        self._waiting[pending.id] = pending
+
+    def look(self, pending: Pending) -> None:
+        """See, within this sweep, whether there is still somebody who could answer."""
+        self._looks[pending.control or pending.queue] = pending
+
+    def complain(self, pending: Pending, text: str) -> None:
+        """Write to the log what a worker says wrong, or why it failed: once in a while."""
+        self._complain(f"{pending.mount.path}: {text}")
+
+    def forget(self, pending: Pending) -> None:
+        """It has ended."""
+        del self._pending[pending.id]
+        if self._held:
+            self._held.pop(pending.id, None)
+        if self._waiting:
+            self._waiting.pop(pending.id, None)
+
+    # -- what becomes of messages ---------------------------------------------------------------
+
+    def _refused(self, failure: Failure, pending: Pending) -> None:
+        """The request was not published, or nobody knows."""
+        if pending.phase is not Phase.SENT:
+            return  # a worker has it, whatever the broker has said
+        error = failure.value
+        if isinstance(error, Unroutable):
+            pending.fail(GatewayError(503, _NO_WORKER, unserved=True))
+        elif isinstance(error, ConfirmTimeout):
+            pending.fail(pending.late(), "deadline")
+        elif isinstance(error, OutcomeUnknown):
+            pending.fail(GatewayError(502, _LOST_BROKER))
+        else:
+            if not isinstance(error, TwbridgeError):
+                _log.failure("A request could not be published", failure)
+            self._complain(f"{pending.mount.path}: {error}")
+            pending.fail(GatewayError(503, _NO_BROKER))
+
+    def _not_told(self, failure: Failure, control: str, pending: Pending) -> None:
+        """A worker did not get a message."""
+        error = failure.value
+        if isinstance(error, Unroutable):
+            for each in [each for each in self._pending.values() if each.control == control]:
+                each.lose_worker()
+            return
+        if not isinstance(error, TwbridgeError):
+            _log.failure("A worker could not be told", failure)
+        pending.fail(GatewayError(502, _LOST_BROKER))
+
+    def _delivered(self, delivery: Delivery) -> None:
+        id = control = ""
+        try:
+            properties = delivery.properties
+            id, control = properties.get("correlation_id", ""), properties.get("reply_to", "")
+            message = read_to_bridge(delivery.body)
+        except (BadMessage, FrameError) as error:
+            self._complain(str(error))
+            if id in self._pending:
+                self._pending[id].fail(GatewayError(502, "The application's worker is broken."))
+            return
+        pending = self._pending.get(id)
+        if pending is None or pending.phase < Phase.SENT:
+            self._stray(id, control, message)
+            return
+        try:
+            pending.take(message, control)
+        except Exception:
+            _log.failure("The answer to a request of {path} broke", path=pending.mount.path)
+            pending.fail(GatewayError(502, "The answer can't be passed on."))
+
+    def _stray(self, id: str, control: str, message: ToBridge) -> None:
+        """A worker has begun with a request that has ended, as nobody could tell it before."""
+        began = isinstance(message, Accepted | Grant) or (
+            isinstance(message, Start) and message.more
+        )
+        if began and control and id.startswith(self._prefix):
+            told = self._tell(id, control, Cancel("gone"))
+            told.addErrback(lambda failure: failure.trap(TwbridgeError) and None)
+
+    def _complain(self, text: str) -> None:
+        self._complaints += 1
+        now = self.seconds()
+        if now >= self._quiet_until:
+            self._quiet_until = now + _QUIET
+            _log.warn(
+                "Workers of mounts: {count} complaints, the last: {text}",
+                count=self._complaints,
+                text=text,
+            )
+            self._complaints = 0
+
+    # -- the link and the clock -----------------------------------------------------------------
+
+    def _up(self) -> None:
+        self._reply_to = self._replies.name
+        held, self._held = self._held, {}
+        for id, request in held.items():
+            pending = self._pending.get(id)
+            if pending is not None:
+                self._send(pending, request)
+
+    def _lost(self) -> None:
+        self._reply_to = ""
+        for each in list(self._pending.values()):
+            if each.phase >= Phase.SENT:
+                each.fail(GatewayError(502, _LOST_BROKER))
+
+    def _pressure(self, pressed: bool) -> None:
+        waiting, self._waiting = self._waiting, {}
+        for each in waiting.values():
+            each.want()
+
+    def _sweep(self) -> None:
+        self._timer = None
+        now = self.seconds()
+        for each in list(self._pending.values()):
+            if each.looks_at <= now:
+                each.look(now)
+        looks, self._looks = self._looks, {}
+        self._looked = {key: at for key, at in self._looked.items() if now - at < LOOK_SECONDS}
+        for name, pending in looks.items():
+            if name not in self._looked:
+                self._looked[name] = now
+                self._look(name, pending)
+        if self._pending and self._timer is None:
+            self._timer = self._clock.callLater(TICK, self._sweep)
+
+    def _look(self, name: str, pending: Pending) -> None:
+        if pending.phase is Phase.OVER:
+            return
+        if name == pending.control:
+            # Of no effect, but that it comes back if nobody has that queue any more.
+            self.tell(pending, Credit(0))
+            return
+        sent = [
+            each
+            for each in self._pending.values()
+            if each.phase is Phase.SENT and each.queue == name
+        ]
+        counted = self._link.count(name)
+        counted.addCallbacks(lambda _: None, self._not_counted, errbackArgs=(sent,))
+
+    def _not_counted(self, failure: Failure, sent: list[Pending]) -> None:
+        error = failure.value
+        if not isinstance(error, TwbridgeError):
+            _log.failure("A queue could not be looked at", failure)
+        if isinstance(error, ChannelClosed) and error.reply_code == 404 and not error.passes:
+            for each in sent:
+                if each.phase is Phase.SENT:
+                    each.fail(
+                        GatewayError(502, LOST)
+                        if each.had_worker
+                        else GatewayError(503, _NO_WORKER, unserved=True)
+                    )

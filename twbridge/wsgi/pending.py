@@ -1,0 +1,363 @@
+"""One request on its way to a worker and back, as the bridge sees it (sans-I/O).
+
+Nothing that a worker says raises here: what it may not say ends the request with 502, with a word
+to the log and one to the worker.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final, Literal, Protocol
+
+from twbridge.wsgi.fields import checked, content_length, is_bodiless
+from twbridge.wsgi.messages import (
+    Accepted,
+    Cancel,
+    Credit,
+    Failed,
+    Grant,
+    Part,
+    Request,
+    Start,
+    ToBridge,
+    ToWorker,
+    Upload,
+)
+from twbridge.wsgi.ports import Answering, GatewayError, Mount
+from twbridge.wsgi.windows import AnswerBody, RequestBody
+
+__all__ = ["BODY_SECONDS", "LOOK_SECONDS", "LOST", "TAKE_SECONDS", "Pending", "Phase", "Way"]
+
+#: Seconds that a client has for the next piece of its body.
+BODY_SECONDS: Final = 30.0
+#: Seconds in which a client takes something of an answer that is there.
+TAKE_SECONDS: Final = 60.0
+#: Seconds between two looks whether there is still somebody who could answer.
+LOOK_SECONDS: Final = 1.0
+
+#: To clients whose request may have run, where nobody is left to tell.
+LOST: Final = "The application's worker was lost; the request may have run."
+_LATE: Final = "The application did not answer in time."
+#: What clients read of a worker's `Failed`.
+_FAILED: Final = {
+    "app": (500, "The application failed."),
+    "lost": (502, LOST),
+    "deadline": (504, _LATE),
+    "stopping": (503, "The application's worker is about to stop."),
+}
+
+_Reason = Literal["gone", "deadline"]
+
+
+class Phase(IntEnum):
+    """How far a request has come."""
+
+    #: The first piece of its body is not there.
+    NEW = 0
+    #: It waits for the queue that its answer is to come to.
+    HELD = 1
+    #: It waits in the queue of its mount, or did when last heard of.
+    SENT = 2
+    #: A worker has it.
+    ACCEPTED = 3
+    #: The answer has begun.
+    STARTED = 4
+    #: It has ended, one way or the other.
+    OVER = 5
+
+
+class Way(Protocol):
+    """What a request needs of the gateway."""
+
+    @property
+    def pressed(self) -> bool:
+        """Whether nothing more should be published for now."""
+
+    def seconds(self) -> float:
+        """The time."""
+
+    def publish(self, pending: Pending, request: Request) -> None:
+        """Send a request to the workers, now or when that is possible."""
+
+    def tell(self, pending: Pending, message: ToWorker) -> None:
+        """Send a message to the worker that has the request."""
+
+    def wait(self, pending: Pending) -> None:
+        """Call its ``want`` when `pressed` is over."""
+
+    def look(self, pending: Pending) -> None:
+        """Nothing was heard of it for a while: is there still somebody who could answer?"""
+
+    def complain(self, pending: Pending, text: str) -> None:
+        """Write to the log, not too often."""
+
+    def forget(self, pending: Pending) -> None:
+        """It has ended."""
+
+
+class Pending:
+    """One request.
+
+    Args:
+        id: its correlation id.
+        request: without the first piece of its body.
+        mount: where its application is.
+        answer: the client.
+        way: the gateway.
+    """
+
+    __slots__ = (
+        "_answer",
+        "_asked",
+        "_body",
+        "_method",
+        "_repeatable",
+        "_request",
+        "_since",
+        "_uploads",
+        "_wanting",
+        "_way",
+        "control",
+        "had_worker",
+        "id",
+        "looks_at",
+        "mount",
+        "phase",
+        "queue",
+    )
+
+    def __init__(
+        self, id: str, request: Request, mount: Mount, answer: Answering, way: Way
+    ) -> None:
+        self.id = id
+        self.mount = mount
+        #: Of the mount.
+        self.queue = mount.queue
+        self.phase = Phase.NEW
+        #: The queue of the worker that has it; empty: nobody has said so.
+        self.control = ""
+        #: Whether a worker has had it that is no more.
+        self.had_worker = False
+        self._answer = answer
+        self._way = way
+        self._method = request.method
+        self._request: Request | None = request
+        #: Whether another worker may get it after the first.
+        self._repeatable = False
+        self._uploads = RequestBody()
+        self._body = AnswerBody(request.window)
+        #: Whether the client is to give a piece of its body.
+        self._asked = True
+        self._wanting = False
+        #: Since when the one who is waited for, client or application, has been waited for.
+        self._since = way.seconds()
+        #: When `look` is to be called.
+        self.looks_at = self._since + min(mount.timeout, LOOK_SECONDS)
+
+    # -- the client ---------------------------------------------------------------------------
+
+    def upload(self, data: bytes, more: bool) -> None:
+        """See ``Forwarded``.
+
+        Raises:
+            RuntimeError: nobody has asked for it.
+        """
+        if self.phase is Phase.OVER:
+            return
+        if not self._asked:
+            raise RuntimeError("a piece of the body comes once for each read_on")
+        self._asked = False
+        self._since = self._way.seconds()
+        request, self._request = self._request, None
+        if request is None:
+            self._send(self._uploads.add(data, more))
+            self.want()
+            return
+        request.body, request.more = data, more
+        self._uploads.more, self._repeatable = more, not more
+        self.phase = Phase.HELD
+        self._way.publish(self, request)
+
+    def drained(self, size: int) -> None:
+        """See ``Forwarded``."""
+        if self.phase is Phase.STARTED:
+            self._since = self._way.seconds()
+            credit = self._body.taken(size)
+            if credit:
+                self._way.tell(self, Credit(credit))
+
+    def gone(self) -> None:
+        """See ``Forwarded``."""
+        if self.phase is not Phase.OVER:
+            self._end("gone")
+
+    def want(self) -> None:
+        """Ask for more of the body, if the worker allows it and there is room."""
+        if self._wanting:
+            return  # the client answers at once
+        self._wanting = True
+        while self._uploads.wanted and not self._asked and self.phase is not Phase.OVER:
+            if self._way.pressed:
+                self._way.wait(self)
+                break
+            self._asked = True
+            self._since = self._way.seconds()
+            self._answer.read_on()
+        self._wanting = False
+
+    # -- the worker ---------------------------------------------------------------------------
+
+    def take(self, message: ToBridge, control: str) -> None:
+        """A worker has said something.
+
+        Args:
+            control: the worker's queue.
+        """
+        if isinstance(message, Start):
+            self._start(message, control)
+        elif isinstance(message, Part):
+            self._part(message, control)
+        elif isinstance(message, Failed):
+            if message.kind != "app":
+                self._way.complain(self, message.text)
+            self.fail(GatewayError(*_FAILED[message.kind]), None)
+        elif self._adopts(message, control) and isinstance(message, Grant):
+            self._grant(message)
+
+    def _adopts(self, message: Accepted | Grant, control: str) -> bool:
+        """Whether the message is of the worker that has it: the last one that says so."""
+        if self.phase is Phase.STARTED:
+            return control == self.control
+        if isinstance(message, Grant) and self.control not in ("", control):
+            return False
+        self.phase, self.control = Phase.ACCEPTED, control
+        return True
+
+    def _grant(self, grant: Grant) -> None:
+        try:
+            upload = self._uploads.grant(grant.size)
+        except ValueError as error:
+            self._break(str(error))
+        else:
+            self._send(upload)
+            self.want()
+
+    def _start(self, start: Start, control: str) -> None:
+        if self.phase is Phase.STARTED:
+            self._break("a second answer begins")
+            return
+        self.phase, self.control = Phase.ACCEPTED, control
+        body, more = self._body, start.more
+        try:
+            fields = checked(start.status, start.reason, start.fields)
+            if is_bodiless(self._method, start.status):
+                data, last = b"", True
+            else:
+                body.expected = content_length(fields)
+                data = body.first(start.body)
+                last = not more and len(data) == len(start.body)
+                if last and body.expected:
+                    raise ValueError(f"the answer ends {body.expected} bytes too early")
+        except ValueError as error:
+            self._break(str(error))
+            return
+        self.phase = Phase.STARTED
+        self._since = self._way.seconds()
+        if last:
+            self._end("gone" if more else None)
+        self._answer.start(start.status, start.reason, fields, data, not last)
+        if not last:
+            self._check_end(len(start.body) - len(data), more)
+
+    def _part(self, part: Part, control: str) -> None:
+        if self.phase is not Phase.STARTED or control != self.control:
+            self._way.complain(self, "a piece of an answer that has not begun")
+            return
+        if not self._body.untaken:
+            self._since = self._way.seconds()
+        try:
+            data = self._body.next(part.number, part.data)
+        except ValueError as error:
+            self._break(str(error))
+            return
+        last = not part.more and len(data) == len(part.data) and not self._body.expected
+        if last:
+            self._end(None)
+        if data or last:
+            self._answer.part(data, not last)
+        if not last:
+            self._check_end(len(part.data) - len(data), part.more)
+
+    def _check_end(self, left_out: int, more: bool) -> None:
+        """Cut off an answer that is longer or shorter than its head says."""
+        if self.phase is Phase.OVER:
+            return  # the client has left meanwhile
+        if left_out:
+            self._break("the answer goes on past its Content-Length")
+        elif not more:
+            self._break(f"the answer ends {self._body.expected} bytes too early")
+
+    # -- the end ------------------------------------------------------------------------------
+
+    def look(self, now: float) -> None:
+        """End it if it is too late; called at `looks_at` or later."""
+        if self._asked:
+            error = GatewayError(408, "The request's body did not come in time.")
+            due = self._since + BODY_SECONDS
+        elif self._body.untaken:
+            error = GatewayError(408, "The client did not take the answer in time.")
+            due = self._since + TAKE_SECONDS
+        else:
+            error = self.late()
+            due = self._since + self.mount.timeout
+        if now >= due:
+            self.fail(error, "deadline" if error.status == 504 else "gone")
+            return
+        self.looks_at = min(due, now + min(self.mount.timeout, LOOK_SECONDS))
+        if self.phase >= Phase.SENT:
+            self._way.look(self)
+
+    def left(self, now: float) -> float:
+        """Seconds that the application has."""
+        return self._since + self.mount.timeout - now
+
+    def late(self) -> GatewayError:
+        """What is to be said where nobody has answered in time."""
+        if self.phase is Phase.HELD:
+            return GatewayError(503, "The broker can't be reached.")
+        if self.phase is Phase.SENT:
+            return GatewayError(504, "No worker was free to answer in time.")
+        return GatewayError(504, _LATE)
+
+    def lose_worker(self) -> None:
+        """The worker that had it is no more: another one may get it."""
+        if self.phase is Phase.ACCEPTED and self._repeatable:
+            self.phase, self.control, self.had_worker = Phase.SENT, "", True
+        else:
+            self.fail(GatewayError(502, LOST), None)
+
+    def fail(self, error: GatewayError, reason: _Reason | None = "gone") -> None:
+        """End it with an error.
+
+        Args:
+            reason: what its worker is told; None: nothing.
+        """
+        if self.phase is not Phase.OVER:
+            self._end(reason)
+            self._answer.failed(error)
+
+    def _break(self, text: str) -> None:
+        """The worker has said something that can't be."""
+        self._way.complain(self, text)
+        self.fail(GatewayError(502, "The application's answer can't be passed on."))
+
+    def _end(self, reason: _Reason | None) -> None:
+        if reason is not None and self.control:
+            self._way.tell(self, Cancel(reason))
+        self.phase = Phase.OVER
+        self._request = None
+        self._way.forget(self)
+
+    def _send(self, upload: Upload | None) -> None:
+        if upload is not None:
+            self._way.tell(self, upload)
