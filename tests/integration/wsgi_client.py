@@ -181,8 +181,11 @@ class Http:
 
 def head(method: str, target: str, *fields: Mapping[str, Any]) -> bytes:
     """The head of a request."""
-    lines = [f"{method} {target} HTTP/1.1", "Host: 127.0.0.1"]
-    lines += [f"{name}: {value}" for some in fields for name, value in some.items()]
+    named: dict[str, Any] = {"Host": "127.0.0.1"}
+    for some in fields:
+        named |= some
+    lines = [f"{method} {target} HTTP/1.1"]
+    lines += [f"{name}: {value}" for name, value in named.items()]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
