@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -11,10 +11,7 @@ from twbridge.sockets.bodies import BodyReader
 from twbridge.sockets.heads import Head, Refusal
 from twbridge.sockets.origins import Client
 from twbridge.sockets.sides import Answer, ICallSide
-
-_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-_AHEAD: Final = 65_536
-"""Bytes of further requests that are taken before this one is answered."""
+from twbridge.sockets.uploads import AHEAD, CONTINUE, expects_continue
 
 
 class Exchange:
@@ -46,15 +43,12 @@ class Exchange:
         answered: Callable[[Answer, bytes], None],
         refused: Callable[[Refusal], None],
     ) -> None:
-        self.head = head
         self._transport = transport
         self._answered = answered
         self._rest = b""
         self._held = False
         self._over = False
-        expected = (head.one("expect") or "").lower()
-        if expected not in ("", "100-continue"):
-            raise Refusal(417, "Nothing but 100-continue can be expected.")
+        self._waits = expects_continue(head)
         # The right to ask comes first: a body that nobody wants need not even be sent.
         self._call = side.call(head, client, self._answer)
         self._reader: BodyReader | None
@@ -62,7 +56,6 @@ class Exchange:
             self._reader = BodyReader(head, side.limit)
         except Refusal as refusal:
             raise self._call.refusal(refusal) from None
-        self._waits = bool(expected) and head.version >= (1, 1)
         self._refused = refused
         self._deadline: IDelayedCall | None = clock.callLater(seconds, self._late)
 
@@ -78,7 +71,7 @@ class Exchange:
         """
         if self._reader is None:
             self._rest += data
-            if len(self._rest) > _AHEAD and not self._held:
+            if len(self._rest) > AHEAD and not self._held:
                 self._held = True
                 self._transport.pauseProducing()
             return
@@ -88,7 +81,7 @@ class Exchange:
             raise self._call.refusal(refusal) from None
         if found is None:
             if self._waits and not data:
-                self._transport.write(_CONTINUE)
+                self._transport.write(CONTINUE)
             self._waits = False
             return
         body, self._rest = found

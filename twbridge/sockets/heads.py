@@ -107,6 +107,10 @@ class Head:
         """Every value of the field `name` (lower case), in the order of the lines."""
         return self._fields.get(name, [])
 
+    def fields(self) -> list[tuple[str, str]]:
+        """Every field, its name in small letters; lines of one name are side by side."""
+        return [(name, value) for name, values in self._fields.items() for value in values]
+
     def items(self, name: str) -> list[str]:
         """The members of a comma-separated field, over all its lines, without empty ones."""
         members = (part.strip() for value in self.values(name) for part in value.split(","))

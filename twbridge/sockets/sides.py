@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from twisted.internet.interfaces import IAddress, IProtocol
 
 from twbridge.sockets.census import Lease
 from twbridge.sockets.heads import Head, Refusal
 from twbridge.sockets.origins import Client
+
+AGAIN: Final = (("Retry-After", "5"),)
+"""Of an answer that tells to come back later."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class FrontLimits:
         handshake_seconds: from the accepted socket to the end of its head, TLS included,
             however steadily it drips.
         body: bytes that a plain HTTP request may send after its head.
-        body_seconds: for the body of a request that is answered and not served.
+        body_seconds: for the body of a request that is answered and not served; for each 64 KiB
+            of one that is relayed.
         idle_seconds: between an answer and the next request.
         requests: on one connection.
     """
@@ -101,3 +105,84 @@ class ICallSide(Protocol):
         Raises:
             Refusal: it does not; the connection ends.
         """
+
+
+class IRelayError(Protocol):
+    """Why a relayed request has no answer."""
+
+    @property
+    def status(self) -> int:
+        """Of HTTP."""
+
+    @property
+    def sentence(self) -> str:
+        """What went wrong, for the client."""
+
+    @property
+    def unserved(self) -> bool:
+        """There is nobody who could answer."""
+
+
+class IAnswering(Protocol):
+    """The client of a relayed request, as whoever answers it sees it."""
+
+    def start(
+        self, status: int, reason: str, fields: list[tuple[str, str]], body: bytes, more: bool
+    ) -> None:
+        """The answer begins; `more` follows. Called once at most.
+
+        The fields hold nothing that HTTP does not allow, and are not of the connection. One
+        ``Content-Length`` may be among them.
+        """
+
+    def part(self, data: bytes, more: bool) -> None:
+        """It goes on; nothing comes after the one without ``more``."""
+
+    def failed(self, error: IRelayError) -> None:
+        """There is no answer; or it can't be completed: then the connection is cut. The last."""
+
+    def read_on(self) -> None:
+        """One more piece of the body is wanted: `IRelay.upload` is called once for it."""
+
+
+class IRelay(Protocol):
+    """A request on its way, whose body and answer are streamed."""
+
+    def upload(self, data: bytes, more: bool) -> None:
+        """A piece of the body, 64 KiB at most; ``more`` follows. Called once at first, and then
+        once for each ``read_on``.
+        """
+
+    def drained(self, size: int) -> None:
+        """The client's socket has taken so many bytes of the answer's body; more are to come."""
+
+    def gone(self) -> None:
+        """Nobody waits for the answer any more. Called once at most, and not after its end."""
+
+
+class IRelaySide(Protocol):
+    """Whoever answers the requests for a part of the paths, and streams both ways."""
+
+    limit: int
+    """Bytes of a body."""
+
+    def relay(
+        self, head: Head, client: Client, length: int | None, answering: IAnswering, /
+    ) -> IRelay:
+        """Takes a request, the first piece of whose body is there: `IRelay.upload` is next.
+
+        `answering` may be called before this returns.
+
+        Args:
+            head: the request's.
+            client: who asks.
+            length: bytes of the body; None: nobody knows.
+            answering: takes the answer.
+        """
+
+    def refusal(self, error: IRelayError, /) -> Refusal:
+        """How the client is told that there is no answer."""
+
+
+FindRelay = Callable[[Head, Client], IRelaySide | None]
+"""Whose a request is; None: the site's. It may raise Refusal."""

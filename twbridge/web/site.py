@@ -214,7 +214,12 @@ class WebSite(server.Site):
             _Folder(children), requestFactory=_Request, reactor=clock, timeout=idle_seconds
         )
         self._paths = frozenset(websocket_paths)
+        self._own = self._paths | {"/healthz", "/readyz"} | {f"/static/{name}" for name in statics}
         self._upgrade = _Line(426, "This is a WebSocket.", [(b"upgrade", b"websocket")])
+
+    def knows(self, path: str) -> bool:
+        """Whether a path, as sent, is one that nobody else may have. The chat page is not."""
+        return path in self._own
 
     def getResourceFor(self, request: server.Request) -> resource.Resource:
         if request.path.decode("latin-1") in self._paths:
