@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from twisted.internet.defer import Deferred, fail, gatherResults
 from twisted.plugin import IPlugin
+from twisted.python.failure import Failure
 from zope.interface import Attribute, implementer
+
+from twbridge.bus import WS2AMQP, Bus, BusError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twbridge.amqp import Link
-    from twbridge.bus import Bus
+    from twbridge.destinations import Destination
     from twbridge.settings import Settings
 
 
@@ -100,3 +104,29 @@ class Plugin:
         """Listen no more."""
         self._leave()
         return None
+
+    def send(
+        self, body: bytes | str, destination: Destination | str | None = None
+    ) -> Deferred[None]:
+        """Send a message: publish it on ``ws2amqp``. Fires when the broker has it.
+
+        Fails as ``Link.publish`` does, and with BadDestination. Where it fails, other listeners
+        of the channel may have taken it all the same.
+
+        Args:
+            body: bytes, or text.
+            destination: where to; where the first route publishes if None.
+        """
+        args = (body,) if destination is None else (body, destination)
+        try:
+            results = self.bus.publish(WS2AMQP, *args)
+        except BusError as error:
+            return fail(error.failures[0])
+        sent = [each for each in results if isinstance(each, Deferred)]
+        done = gatherResults(sent, consumeErrors=True)
+        return done.addCallbacks(lambda _: None, _first_failure)
+
+
+def _first_failure(failure: Failure) -> Failure:
+    found: Failure = failure.value.subFailure  # type: ignore[union-attr]
+    return found

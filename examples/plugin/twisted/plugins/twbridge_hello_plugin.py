@@ -1,5 +1,0 @@
-"""Where Twisted finds the plugin."""
-
-from twbridge_hello import Hello
-
-hello = Hello()
