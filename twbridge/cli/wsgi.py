@@ -6,19 +6,18 @@ What it does is imported when it does it.
 from __future__ import annotations
 
 import os
-import re
 import sys
 from typing import Final
 
 import click
 
+from twbridge import setting_values as values
 from twbridge.cli.broker import Broker, leave, with_broker
 
 __all__ = ["wsgi_worker"]
 
 #: Bytes of a mount's path: its queue is named after it, and AMQP allows 255 for that.
 _LONGEST: Final = 200
-_PATH: Final = re.compile(r"/|(/[A-Za-z0-9._~-]+)+/?")
 
 
 @click.command("wsgi-worker")
@@ -78,10 +77,10 @@ def wsgi_worker(
 
 def _checked(mount: str) -> str:
     """The path without a slash at its end."""
-    segments = mount.split("/")
-    if not _PATH.fullmatch(mount) or "." in segments or ".." in segments or len(mount) > _LONGEST:
-        leave(
-            f"the mount {mount!r} is no path like /app or /shop/admin: letters, digits and ._~- "
-            f"between slashes, {_LONGEST} characters at most"
-        )
-    return mount.rstrip("/") or "/"
+    path = mount.rstrip("/") or "/"
+    if len(path) > _LONGEST:
+        leave(f"the mount must have {_LONGEST} characters at most")
+    try:
+        return values.is_mount(path)
+    except ValueError as error:
+        leave(f"the mount {mount!r} {error}")

@@ -33,12 +33,14 @@ class Work:
         heard: when something was last said to or by its lane.
         lane: what runs it; None while it waits.
         told: whether the bridge knows by a message that it is here.
+        answered: whether the application has said something.
         muted: whether what its lane says is for nobody any more.
         over: whether the broker has been told that it is done with.
         until: when it is to be ended because nobody waits for it; None: somebody does.
     """
 
     __slots__ = (
+        "answered",
         "begun",
         "heard",
         "id",
@@ -62,7 +64,7 @@ class Work:
         self.properties = properties
         self.since = self.begun = self.heard = since
         self.lane: Lane | None = None
-        self.told = self.muted = self.over = False
+        self.told = self.answered = self.muted = self.over = False
         self.until: float | None = None
 
     @property

@@ -71,6 +71,7 @@ class Returning:
         request, headers = work.request, work.properties.get("headers") or {}
         if request is None or request.method not in SAFE or request.more or ATTEMPT in headers:
             return False
+        work.over = True
         self._publish(work, {**headers, ATTEMPT: 1}, work.timeout, {})
         return True
 

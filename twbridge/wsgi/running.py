@@ -1,9 +1,7 @@
 """The requests that a worker has: those that wait for a lane, and those that run.
 
-The broker gives a worker twice as many as it has lanes while the application is fast: then the
-next request is there when one has ended. Where one waits in vain for `WAIT` seconds all that are
-too many are given back, so that others may take them, and from then on no more come than there are
-lanes.
+Where one waits in vain for `WAIT` seconds, all that are too many are given back to the queue, so
+that others may take them.
 """
 
 from __future__ import annotations
@@ -50,6 +48,8 @@ BACKUP: Final = 90.0
 #: Seconds after which one that runs is acknowledged: the broker takes back what is not after its
 #: consumer_timeout, 30 minutes by default.
 ACK: Final = 600.0
+#: Properties of messages to bridges.
+_PLAIN: Final = {"delivery_mode": 1, "timestamp": None, "app_id": None}
 _CANCEL: Final = b"\x92\x04"
 _LOST: Final = "the connection of its worker to the broker was lost"
 
@@ -183,7 +183,7 @@ class Running:
     def said(self, work: Work, message: bytes) -> None:
         """A message for the bridge."""
         if not work.muted:
-            work.told = True
+            work.told = work.answered = True
             self._publish(work, message).addErrback(self._unsent, work)
 
     def ended(self, work: Work) -> None:
@@ -196,24 +196,23 @@ class Running:
 
     def lost(self, work: Work, text: str) -> None:
         """Its process is gone."""
-        if not work.over:
+        if work.over:
+            return
+        is_untouched = not (work.answered or work.muted or work.lease.answered or work.lease.void)
+        if is_untouched and self._returning.repeat(work):
+            self._works.pop(work.id, None)
+        else:
             self._fail(work, "lost", text)
             self._forget(work)
 
     def ready(self) -> None:
-        """There are more lanes than before."""
+        """There may be more lanes than before."""
         self.room.grow()
 
     # -- to the bridge ----------------------------------------------------------------------
 
     def _publish(self, work: Work, message: bytes) -> Deferred[None]:
-        properties = {
-            "correlation_id": work.id,
-            "reply_to": self._control(),
-            "delivery_mode": 1,
-            "timestamp": None,
-            "app_id": None,
-        }
+        properties = {"correlation_id": work.id, "reply_to": self._control(), **_PLAIN}
         return self._link.publish("", work.reply_to, message, properties)
 
     def _unsent(self, failure: Failure, work: Work) -> None:
@@ -230,13 +229,18 @@ class Running:
         if not work.muted:
             work.muted = True
             failed = encode(Failed(kind, text))
-            self._publish(work, failed).addErrback(lambda failure: failure.trap(TwbridgeError))
+            self._publish(work, failed).addErrback(_trap)
+
+    def _accept(self, work: Work) -> None:
+        if not work.muted:
+            work.told = True
+            self._publish(work, self._accepted).addErrback(_trap)
 
     def accept_again(self) -> None:
         """There is a new control queue: bridges hear of it."""
         for work in self._works.values():
             if work.told:
-                self.said(work, self._accepted)
+                self._accept(work)
 
     # -- ends -------------------------------------------------------------------------------
 
@@ -285,7 +289,7 @@ class Running:
     def _look(self, work: Work, now: float) -> None:
         """Look at one that runs."""
         if not work.told and now - work.begun > ACCEPT:
-            self.said(work, self._accepted)
+            self._accept(work)
         if work.until is not None and now > work.until:
             self._end(work)
         elif now - work.heard > work.timeout + BACKUP:
@@ -304,14 +308,11 @@ class Running:
         for work in reversed(back):
             self._give_back(work)
         for work in list(waiting):
-            if work.lease.void:
+            if work.lease.void or now - work.since > work.timeout:
                 waiting.remove(work)
                 self._give_back(work)
-            elif now - work.since > work.timeout:
-                waiting.remove(work)
-                self._forget(work)
             elif not work.told and now - work.since > WAIT:
-                self.said(work, self._accepted)
+                self._accept(work)
 
     # -- the end ----------------------------------------------------------------------------
 
@@ -343,3 +344,7 @@ class Running:
             idle, self._idle = self._idle, []
             for each in idle:
                 each.callback(None)
+
+
+def _trap(failure: Failure) -> None:
+    failure.trap(TwbridgeError)

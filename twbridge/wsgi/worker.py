@@ -14,7 +14,6 @@ from twbridge.amqp import Link, Queue
 from twbridge.errors import ChannelClosed, TwbridgeError
 from twbridge.rpc.ownqueue import OwnQueue
 from twbridge.rpc.slots import Slots
-from twbridge.rpc.topology import WORKERS_EXCHANGE
 from twbridge.rpc.worker import StartError
 from twbridge.wsgi.lanes import Lanes
 from twbridge.wsgi.messages import EXPIRES, queue_of
@@ -90,7 +89,7 @@ class Worker:
             control=lambda: self._control.name,
         )
         self._control = OwnQueue(
-            link, clock, WORKERS_EXCHANGE, self._running.told, on_up=self._running.accept_again
+            link, clock, None, self._running.told, on_up=self._running.accept_again
         )
         self._slots = Slots(link, clock, self.queue, crew.lanes, self._running.take, GATHER)
         self._starting: Deferred[None] | None = None
