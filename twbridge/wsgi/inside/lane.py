@@ -45,8 +45,8 @@ class Lane:
 
     def __init__(self, fd: int) -> None:
         os.set_inheritable(fd, False)
-        self._socket = socket.socket(fileno=fd)
-        self._socket.setblocking(True)
+        self.socket = socket.socket(fileno=fd)
+        self.socket.setblocking(True)
         self._frames = Frames()
         self._payloads: deque[bytes] = deque()
         self._poll = select.poll()
@@ -57,7 +57,7 @@ class Lane:
         """The payload of the next frame; waits for it."""
         while not self._payloads:
             try:
-                data = self._socket.recv(READ)
+                data = self.socket.recv(READ)
             except OSError:
                 data = b""
             if not data:
@@ -76,13 +76,13 @@ class Lane:
     def write(self, data: bytes) -> None:
         """Write whole frames."""
         try:
-            self._socket.sendall(data)
+            self.socket.sendall(data)
         except OSError:
             # The worker is gone, or the application has closed what isn't its own, or forked.
             ties.end()
 
     def _forked(self) -> None:
-        self._socket.close()
+        self.socket.close()
         ties.hear()
 
 
