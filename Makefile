@@ -4,13 +4,16 @@ BIN := $(VENV)/bin
 # Worker processes of pytest. The tests also start RabbitMQ and Chromium: more than the cores is slower.
 WORKERS ?= 2
 
-.PHONY: help run test lint bench clean
+.PHONY: help run frontend test lint bench clean
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
 
 run: $(VENV)/.installed ## the bridge on this machine, with its own broker: http://localhost:8080
 	$(BIN)/twistd --nodaemon --pidfile= twbridge --embedded --config examples/chat.toml
+
+frontend: $(VENV)/.frontend ## the example of a web front end, with its own broker: http://localhost:8080
+	$(BIN)/python examples/frontend
 
 test: lint ## everything: style, types, and the tests against real RabbitMQ and Chromium
 	scripts/system-packages rabbitmq-server chromium systemd-analyze:systemd node:nodejs npm
@@ -34,6 +37,10 @@ clean: ## remove what the other targets made
 $(VENV)/.installed: pyproject.toml setup.py
 	scripts/virtualenv $(VENV)
 	@touch $@
+
+$(VENV)/.frontend: pyproject.toml setup.py
+	scripts/virtualenv $(VENV) frontend
+	@touch $@ $(VENV)/.installed
 
 $(VENV)/.developed: pyproject.toml setup.py
 	scripts/virtualenv $(VENV) dev
