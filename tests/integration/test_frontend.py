@@ -1,0 +1,369 @@
+"""``examples/frontend``: its routes on both brokers, its page in a browser, and its end."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import TestCase
+
+from tests.integration import witness
+from tests.integration.chromium import Browser, Page
+from tests.integration.rabbitmq import in_thread, shared
+from tests.integration.rpc_cases import SECONDS, WorkerProcess
+from tests.integration.wsgi_client import Answer, Http, ask
+
+FRONTEND = Path(__file__).parent.parent.parent / "examples" / "frontend"
+#: No time is enough for its factors.
+ENDLESS = 9007199254740881
+AS_JSON = {"Content-Type": "application/json"}
+
+
+class Site(WorkerProcess):
+    """One instance, on a port of its own.
+
+    Args:
+        folder: where it writes what it says.
+        options: of the command.
+    """
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        program = (sys.executable, str(FRONTEND), "--port", "0")
+        super().__init__(folder, "amqp://nobody@127.0.0.1:1", *options, program=program)
+        self.port = 0
+
+    def serves(self) -> None:
+        """Wait until it says where its page is."""
+        until(lambda: "The page is at" in self.said or self.process.poll() is not None)
+        found = re.search(r"The page is at http://127\.0\.0\.1:(\d+)/", self.said)
+        assert found is not None, self.said
+        self.port = int(found[1])
+
+    @property
+    def family(self) -> set[int]:
+        """The processes that it has started, and they."""
+        pairs = dict(parents())
+        found = {self.process.pid}
+        while more := {pid for pid, parent in pairs.items() if parent in found} - found:
+            found |= more
+        return found - {self.process.pid}
+
+    def get(self, path: str) -> Answer:
+        """GET."""
+        return ask(self.port, "GET", path)
+
+    def publish(self, text: str, **fields: str) -> Answer:
+        """Publish a line."""
+        line = json.dumps({"name": "Ada", "text": text} | fields).encode()
+        return ask(self.port, "POST", "/publish", line, AS_JSON)
+
+    def subscribed(self, after: str | None = None) -> Http:
+        """A request that waits for a line."""
+        polls = self.get("/stat").json["polls"]
+        http = Http(self.port)
+        http.request("GET", "/subscribe" + (f"?after={after}" if after else ""))
+        if after is None:
+            until(lambda: self.get("/stat").json["polls"] > polls)
+        return http
+
+
+class SiteCase(TestCase):
+    """Tests with an instance of the class's own."""
+
+    timeout = 60
+    ends_by = signal.SIGTERM
+    folder: Path
+    site: Site
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.folder = Path(tempfile.mkdtemp(prefix="twbridge-frontend-"))
+        cls.site = Site(cls.folder, *cls.options())
+        cls.site.serves()
+
+    @classmethod
+    def options(cls) -> tuple[str, ...]:
+        return ()
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        """It ends as it should, and with it all that it has started."""
+        try:
+            family = cls.site.family
+            assert len(family) >= 4, family
+            cls.site.process.send_signal(cls.ends_by)
+            code = cls.site.wait()
+            until(lambda: not family & parents().keys(), seconds=5.0)
+            if cls.ends_by != signal.SIGKILL:
+                assert code == 0, cls.site.said
+                for word in ("Traceback", "Unhandled", "#warn", "#error"):
+                    assert word not in cls.site.said, cls.site.said
+        finally:
+            cls.site.close()
+            shutil.rmtree(cls.folder, ignore_errors=True)
+
+
+class RouteTests(SiteCase):
+    """What every route answers, with the broker of its own: one command, and nothing else."""
+
+    def test_a_line_that_is_published_reaches_who_waits(self) -> None:
+        with self.site.subscribed() as one, self.site.subscribed() as other:
+            told = self.site.publish("héllo 👋")
+            self.assertEqual((told.status, told.json["text"]), (200, "héllo 👋"))
+            answers = [one.answer(), other.answer()]
+        for answer in answers:
+            self.assertEqual((answer.status, answer.json), (200, told.json))
+        self.site.publish("in between")
+        with self.site.subscribed(after=answers[0].field("twbridge-number")) as http:
+            self.assertEqual(http.answer().json["text"], "in between")
+
+    def test_the_numbers_count(self) -> None:
+        before = self.site.get("/stat").json
+        self.site.publish("one more")
+        until(lambda: self.site.get("/stat").json["messages"]["received"] > 0)
+        after = self.site.get("/stat").json
+        self.assertEqual(after["link"], {"state": "ready", "why": "connected"})
+        self.assertEqual(after["workers"], {"tasks": 1, "wsgi": 1})
+        self.assertEqual(
+            after["messages"]["published"] - before["messages"]["published"],
+            after["messages"]["received"] - before["messages"]["received"],
+        )
+        self.assertGreater(after["requests"], before["requests"] + 1)
+        self.assertEqual((after["polls"], after["calls"]), (0, 0))
+
+    def test_results_are_in_order_with_errors_as_values(self) -> None:
+        rows = self.site.get("/parallel?numbers=9999999999971,0,360,97").json
+        self.assertEqual([row["number"] for row in rows], [9999999999971, 0, 360, 97])
+        self.assertEqual(
+            [row.get("factors") for row in rows],
+            [[9999999999971], None, [2, 2, 2, 3, 3, 5], [97]],
+        )
+        self.assertEqual(rows[1]["message"], "Only whole numbers from 2 up have prime factors.")
+        self.assertEqual(rows[1]["error"], "worker_error")
+
+    def test_calls_end_when_the_client_leaves(self) -> None:
+        with Http(self.site.port) as http:
+            http.request("GET", f"/parallel?numbers={ENDLESS},{ENDLESS}")
+            until(lambda: self.site.get("/stat").json["calls"] == 2)
+        until(lambda: self.site.get("/stat").json["calls"] == 0, seconds=1.5)
+
+    def test_flask_answers_below_its_mount(self) -> None:
+        self.assertEqual(self.site.get("/app/hello/Ada%20L").json["hello"], "Ada L")
+        page = self.site.get("/app/")
+        self.assertEqual((page.status, page.field("content-type")[:9]), (200, "text/html"))
+        self.assertIn('href="/app/hello/Ada"', page.text)
+        self.assertEqual(self.site.get("/app/nothing").status, 404)
+
+    def test_flask_gets_uploads(self) -> None:
+        data = bytes(range(256)) * 2000
+        answer = ask(self.site.port, "POST", "/app/upload", data, {"Content-Type": "a/b"})
+        told = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        self.assertEqual((answer.status, answer.json), (200, told))
+
+    def test_flask_sends_piece_by_piece(self) -> None:
+        with Http(self.site.port) as http:
+            http.request("GET", "/app/count/3")
+            pieces = http.pieces(http.head())
+            self.assertEqual(next(pieces), b"1\n")
+            begun = time.monotonic()
+            self.assertEqual(b"".join(pieces), b"2\n3\n")
+            self.assertGreater(time.monotonic() - begun, 0.2)
+
+    def test_mistakes_are_told(self) -> None:
+        for answer, status, word in (
+            (self.site.get("/parallel?numbers=12,x"), 400, "int"),
+            (self.site.get("/parallel"), 400, "int"),
+            (self.site.get("/parallel?numbers=" + "1," * 20 + "1"), 400, "length <= 20"),
+            (self.site.publish(""), 400, "length >= 1"),
+            (ask(self.site.port, "POST", "/publish", b"{", AS_JSON), 400, "data"),
+            (ask(self.site.port, "POST", "/publish", b"{}"), 415, "application/json"),
+        ):
+            self.assertEqual(answer.status, status, answer)
+            self.assertIn(word, answer.json["error"])
+        self.assertEqual(self.site.get("/subscribe?after=x").status, 400)
+        self.assertEqual(self.site.get("/nothing").status, 404)
+
+
+class RabbitTests(RouteTests):
+    """The same on RabbitMQ, and several instances."""
+
+    ends_by = signal.SIGINT
+
+    @classmethod
+    def options(cls) -> tuple[str, ...]:
+        return ("--amqp-url", shared().url())
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        try:
+            super().tearDownClass()
+        finally:
+            for kind in ("task", "dead"):
+                witness.delete(shared().url(), f"twbridge.{kind}.frontend.factors")
+
+    async def other(self) -> Site:
+        """One more instance; it is gone after the test."""
+        site = Site(self.folder, *self.options())
+        self.addCleanup(lambda: in_thread(site.close))
+        await in_thread(site.serves)
+        return site
+
+    async def test_instances_share_the_news_and_the_workers_until_one_loses_its_own(self) -> None:
+        other = await self.other()
+        with other.subscribed() as http:
+            self.site.publish("to all")
+            self.assertEqual(http.answer().json["text"], "to all")
+        self.assertEqual(other.get("/stat").json["workers"], {"tasks": 2, "wsgi": 2})
+        family = other.family
+        os.kill(next(pid for pid in family if "tasks.py" in command_line(pid)), signal.SIGKILL)
+        self.assertEqual(await in_thread(other.wait), 1)
+        self.assertIn("frontend: twbridge worker has ended", other.said)
+        alone = {"tasks": 1, "wsgi": 1}
+        await in_thread(until, lambda: not family & parents().keys())
+        await in_thread(until, lambda: self.site.get("/stat").json["workers"] == alone)
+
+
+class PageTests(SiteCase):
+    """The command, and the page in a browser. This instance is killed in the end."""
+
+    ends_by = signal.SIGKILL
+
+    def test_make_frontend_starts_it(self) -> None:
+        makefile = (FRONTEND.parent.parent / "Makefile").read_text()
+        self.assertRegex(makefile, r"\nfrontend: .*\n\t\$\(BIN\)/python examples/frontend\n")
+
+    def test_a_busy_port_is_one_line_and_exit_code_1(self) -> None:
+        done = subprocess.run(
+            [sys.executable, str(FRONTEND), "--port", str(self.site.port)],
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        (line,) = done.stderr.splitlines()
+        self.assertIn(f":{self.site.port}", line)
+
+    def test_fast_answers_at_once_while_workers_compute(self) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            begun = time.monotonic()
+            work = pool.submit(self.site.get, f"/parallel?numbers={ENDLESS},12")
+            until(lambda: self.site.get("/stat").json["calls"] > 0)
+            self.assertEqual(self.site.get("/fast").status, 200)
+            fast = time.monotonic() - begun
+            self.assertFalse(work.done())
+            late, twelve = work.result().json
+        self.assertEqual((late["error"], twelve["factors"]), ("timeout", [2, 2, 3]))
+        self.assertLess(fast, 2.0)  # seconds that a number may take
+
+    async def test_two_windows_of_the_page(self) -> None:
+        browser = await Browser.launch(reactor)
+        self.addCleanup(lambda: Deferred.fromCoroutine(browser.close()))
+        ada, bob = [await self.window(browser) for _ in range(2)]
+        await self.line(ada, "<b>héllo</b>")
+        for page in (ada, bob):
+            await self.lines(page, "<b>héllo</b>")
+        await self.line(bob, "and back")
+        for page in (ada, bob):
+            await self.lines(page, "<b>héllo</b>", "and back")
+        await self.factors(ada)
+        await self.greeting(bob)
+        await ada.wait_for("document.querySelector('#received').innerText >= '2'")
+        for page in (ada, bob):
+            self.assertEqual((page.console, page.errors), ([], []))
+        loaded = await ada.evaluate(
+            "performance.getEntriesByType('resource').map((entry) => new URL(entry.name).port)"
+        )
+        self.assertEqual(set(loaded), {str(self.site.port)})
+
+    async def window(self, browser: Browser) -> Page:
+        """A window that is connected."""
+        page = await browser.open(f"http://127.0.0.1:{self.site.port}/", width=1180)
+        await page.wait_for("document.querySelector('#status').innerText === 'Connected'")
+        return page
+
+    async def line(self, page: Page, text: str) -> None:
+        """Say something, by the keyboard alone."""
+        await page.type("#text", text)
+        await page.press("Enter")
+
+    async def lines(self, page: Page, *lines: str) -> None:
+        """Wait until these are there."""
+        found = (
+            "JSON.stringify([...document.querySelectorAll('#lines .text')].map((e) => e.innerText))"
+        )
+        wanted = json.dumps(json.dumps(lines, ensure_ascii=False, separators=(",", ":")))
+        await page.wait_for(f"{found} === {wanted}")
+
+    async def factors(self, page: Page) -> None:
+        """Have numbers factored, beginning with the focus on the field."""
+        await page.evaluate("document.querySelector('#numbers').select()")
+        await page.send("Input.insertText", text="360, 0, 97")
+        await page.press("Tab")
+        await page.press("Space")
+        await page.wait_for("!document.querySelector('#results').hidden")
+        cells = "[...document.querySelectorAll('#results tbody td:nth-child(2)')]"
+        self.assertEqual(
+            await page.evaluate(f"{cells}.map((each) => each.innerText)"),
+            [
+                "2 × 2 × 2 × 3 × 3 × 5",
+                "Only whole numbers from 2 up have prime factors.",
+                "97",
+            ],
+        )
+        self.assertRegex(await page.text("#parallel-said"), r"/fast answered [1-9]")
+        self.assertEqual(
+            await page.evaluate("document.activeElement.innerText"), "Factor", "the focus stays"
+        )
+
+    async def greeting(self, page: Page) -> None:
+        """Be greeted by Flask, and upload a file to it."""
+        await page.click("#hello button")
+        await page.wait_for("document.querySelector('#flask-said').innerText.includes('Ada')")
+        (self.folder / "file").write_bytes(b"x" * 100_000)
+        node = await page.send("Runtime.evaluate", expression="document.querySelector('#file')")
+        await page.send(
+            "DOM.setFileInputFiles",
+            files=[str(self.folder / "file")],
+            objectId=node["result"]["objectId"],
+        )
+        await page.click("#upload button")
+        await page.wait_for("document.querySelector('#flask-said').innerText.includes('100000')")
+
+
+def until(condition: Callable[[], object], seconds: float = SECONDS) -> None:
+    """Wait until it holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.02)
+
+
+def parents() -> dict[int, int]:
+    """All processes that live, and who has started each."""
+    found = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, parent, *_ = stat.read_text().rpartition(") ")[2].split(" ")
+            if state != "Z":
+                found[int(stat.parent.name)] = int(parent)
+    return found
+
+
+def command_line(pid: int) -> str:
+    """Of a process."""
+    return Path(f"/proc/{pid}/cmdline").read_text()
