@@ -101,6 +101,14 @@ class FakeConsumer:
         answer.callback(None)
         return answer
 
+    def leave(self) -> Deferred[None]:
+        self.answered.append(("leave",))
+        answer: Deferred[None] = Deferred()
+        self._link.cancels.append(answer)
+        if not self._link.held:
+            answer.callback(None)
+        return answer
+
     def ack(self, tag: int, multiple: bool = False) -> bool:
         self.answered.append(("ack", tag, multiple))
         return tag > self.voided

@@ -75,7 +75,8 @@ class Subscribe(Struct):
     read ahead. ``start``: where a stream is read from. None: what suits the destination's kind.
 
     ``name`` tells several subscriptions to one destination apart; ``encoder`` is used in place of
-    the codec's; ``queue`` is declared for it, and bound to a live destination.
+    the codec's; ``queue`` is declared for it, and bound to a live destination. With ``once`` the
+    first message of a queue is the last.
     """
 
     id: Id
@@ -88,6 +89,7 @@ class Subscribe(Struct):
     name: str | None = None
     encoder: Any = None
     queue: Queue | None = None
+    once: bool = False
 
 
 class Unsubscribe(Struct):

@@ -63,6 +63,11 @@ class Consumer(Protocol):
     def cancel(self, delete: bool = False) -> Deferred[None]:
         """Consume no more; an exclusive queue goes with its consumer, any other if ``delete``."""
 
+    def leave(self) -> Deferred[None]:
+        """Take no more messages; fires when none can come. What came can still be answered, until
+        :meth:`cancel`, which has to follow.
+        """
+
     def ack(self, tag: int, multiple: bool = False) -> bool:
         """Be done with a delivery. False: the broker has taken it back."""
 

@@ -27,9 +27,10 @@ from twbridge.sockets.heads import Head, Refusal
 from twbridge.sockets.origins import Client, Listener
 from twbridge.sockets.ports import SocketOptions
 from twbridge.subscriptions.opening import Subscriptions
-from twbridge.web import call, events, publish
+from twbridge.web import call, events, poll, publish
 from twbridge.web.call import TaskCalls
 from twbridge.web.events import EventStreams
+from twbridge.web.poll import PollCalls
 from twbridge.web.publish import PublishCalls
 
 
@@ -130,6 +131,7 @@ class HttpCase(SynchronousTestCase):
             opening, admission=admission, clock=self.clock, limit=self.message
         )
         self.tasks = TaskCalls(opening, admission=admission, clock=self.clock, limit=self.message)
+        self.polls = PollCalls(opening, admission=admission, clock=self.clock)
         self.census = Census(
             self.front_limits.connections, self.front_limits.connections_per_address
         )
@@ -137,7 +139,7 @@ class HttpCase(SynchronousTestCase):
             Nobody(),
             Nobody(),
             streams={events.PATH: self.streams},
-            calls={publish.PATH: self.calls, call.PATH: self.tasks},
+            calls={publish.PATH: self.calls, call.PATH: self.tasks, poll.PATH: self.polls},
             clock=self.clock,
             listener=self.listener,
             limits=self.front_limits,
@@ -152,7 +154,7 @@ class HttpCase(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual((self.census.total, self.census.places), (0, {}))
         self.assertEqual((self.calls.waiting, self.streams.streams), (set(), set()))
-        self.assertEqual(self.tasks.waiting, set())
+        self.assertEqual((self.tasks.waiting, self.polls.waiting), (set(), set()))
         self.subscriptions.stop()
         self.hub.stop()
         self.services.gate.stop()

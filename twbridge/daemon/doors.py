@@ -24,9 +24,10 @@ from twbridge.sockets.admission import Admission
 from twbridge.sockets.census import Census
 from twbridge.sockets.front import Front, FrontFactory, FrontLimits
 from twbridge.sockets.origins import Listener
-from twbridge.web import call, events, publish
+from twbridge.web import call, events, poll, publish
 from twbridge.web.call import TaskCalls
 from twbridge.web.events import EventStreams
+from twbridge.web.poll import PollCalls
 from twbridge.web.publish import PublishCalls
 from twbridge.web.requests import Requests
 from twbridge.web.site import WebSite
@@ -65,7 +66,7 @@ class Doors:
         self._census = Census(connections, settings.limits.connections_per_address)
         self._ports: list[IListeningPort] = []
         # Those that hear of the link, and all that have clients.
-        self._sessions: list[BridgeFactory | EventStreams] = []
+        self._sessions: list[BridgeFactory | EventStreams | PollCalls] = []
         self._sides: list[BridgeFactory | EventStreams | Requests] = []
 
     @property
@@ -141,8 +142,9 @@ class Doors:
         asking = {"admission": admission, "clock": clock, "limit": limits.message}
         publishes = PublishCalls(open_session, **asking)
         calls = TaskCalls(open_session, **asking)
-        self._sessions += [sockets, streams]
-        self._sides += [sockets, streams, publishes, calls]
+        polls = PollCalls(open_session, admission=admission, clock=clock)
+        self._sessions += [sockets, streams, polls]
+        self._sides += [sockets, streams, publishes, calls, polls]
         return FrontFactory(
             sockets,
             WebSite(
@@ -153,7 +155,7 @@ class Doors:
                 clock=clock,
             ),
             streams={events.PATH: streams},
-            calls={publish.PATH: publishes, call.PATH: calls},
+            calls={publish.PATH: publishes, call.PATH: calls, poll.PATH: polls},
             clock=clock,
             listener=listener,
             limits=FrontLimits(

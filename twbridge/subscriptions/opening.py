@@ -28,6 +28,7 @@ from twbridge.ports import ConsumingLink
 from twbridge.starts import NEXT
 from twbridge.subscriptions.dropping import Valve
 from twbridge.subscriptions.live import LiveSubscription
+from twbridge.subscriptions.once import OnceSubscription
 from twbridge.subscriptions.ports import Outlet, Subscription
 from twbridge.subscriptions.queue import QueueSubscription, as_asked, candidates, private
 from twbridge.subscriptions.reads import Reads
@@ -134,7 +135,8 @@ class Subscriptions:
         elif destination.live:
             name = f"twbridge.subscription.{self._instance}.{next(self._numbers)}"
             attempts = partial(private, name)
-        return QueueSubscription(
+        kind = OnceSubscription if command.once else QueueSubscription
+        return kind(
             self._link,
             self._clock,
             self._reads,

@@ -384,6 +384,10 @@ class QueueSubscription:
             self._valve.take(frames, keys)
         else:
             self._outlet.send(frames[0] if len(frames) == 1 else b"".join(frames))
+        self._sent()
+
+    def _sent(self) -> None:
+        """The socket has taken all that came."""
         # The outlet may have been closed by it.
         if not self._client_acks and self._consumer is not None:
             self._consumer.ack(self._last_tag, multiple=True)

@@ -55,9 +55,9 @@ class Requests(ABC):
     ) -> None:
         self.open_session = open_session
         self.limit = limit
+        self.clock = clock
         self.waiting: set[Request] = set()
         self._entrance = entrance
-        self._clock = clock
         self._closing: Deferred[None] | None = None
 
     #: Of the header of each answer that a session gives.
@@ -90,7 +90,16 @@ class Requests(ABC):
         guest = self._entrance.enter(head, client)
         if self._closing is not None:
             raise JsonRefusal(Leaving(), guest.fields)
-        return Request(self, guest, self.read(head, guest), answer)
+        return self.request(guest, self.read(head, guest), answer)
+
+    def request(
+        self,
+        guest: Guest,
+        read: Callable[[bytes], RequestCodec],
+        answer: Callable[[Answer], None],
+    ) -> Request:
+        """One of them."""
+        return Request(self, guest, read, answer)
 
     def gone(self, request: Request) -> None:
         """A request is over."""
@@ -109,10 +118,11 @@ class Requests(ABC):
         if not self.waiting:
             done.callback(None)
             return done
-        give_up = self._clock.callLater(CLOSE_SECONDS, self._give_up)
+        give_up = self.clock.callLater(CLOSE_SECONDS, self._give_up)
         return done.addBoth(lambda _: give_up.cancel() if give_up.active() else None)
 
     def _give_up(self) -> None:
+        """Nobody waits any longer."""
         for request in list(self.waiting):
             request.fail(self.outcome_unknown())
 
