@@ -22,5 +22,5 @@ def factors(number: int) -> dict[str, Any]:
             found.append(divisor)
             number //= divisor
         else:
-            divisor += 1 if divisor == 2 else 2
+            divisor += 1
     return {"factors": [*found, number], "process": os.getpid()}
