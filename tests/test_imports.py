@@ -92,6 +92,7 @@ SANS_IO = (
     "wsgi.fields",
     "wsgi.messages",
     "wsgi.pending",
+    "wsgi.phases",
     "wsgi.pipe",
     "wsgi.ports",
     "wsgi.windows",

@@ -31,7 +31,7 @@ from twbridge.sockets.census import Lease
 from twbridge.sockets.exchange import Exchange
 from twbridge.sockets.heads import Head, HeadReader, Refusal
 from twbridge.sockets.origins import Client
-from twbridge.sockets.plain import Plain
+from twbridge.sockets.plain import Plain, abort
 from twbridge.sockets.relay import Relay
 from twbridge.sockets.sides import AGAIN, Answer, ICallSide, IRelaySide, ISocketSide
 
@@ -106,7 +106,8 @@ class Front(Protocol):
     def _read(self, data: bytes) -> None:
         try:
             if self._state is State.HTTP:
-                self._forward(data)
+                assert self._plain is not None
+                self._plain.receive(data)
             elif self._state in (State.CALL, State.RELAY):
                 assert self._exchange is not None
                 self._exchange.received(data)
@@ -121,12 +122,17 @@ class Front(Protocol):
                 self._abort()
 
     def _read_head(self, data: bytes) -> None:
-        if self._idle:
-            self._idle = False
-            self._set_deadline(self.factory.limits.handshake_seconds)
         result = self._reader.receive(data)
         if result is not None:
             self._admit(*result)
+        else:
+            self._awaken()
+
+    def _awaken(self) -> None:
+        """A head has begun: from now on it has as long as the first one."""
+        if self._idle:
+            self._idle = False
+            self._set_deadline(self.factory.limits.handshake_seconds)
 
     def _admit(self, head: Head, data: bytes) -> None:
         """Decides whose socket this is, or raises Refusal."""
@@ -173,8 +179,7 @@ class Front(Protocol):
     def _to_http(self, head: Head, data: bytes) -> None:
         self._plain = Plain(self.factory.site, head, self.transport, self.factory.limits)
         self._leave(State.HTTP)
-        self._plain.begin()
-        self._forward(data)
+        self._plain.begin(data)
 
     def _to_call(self, side: ICallSide, head: Head, client: Client, data: bytes) -> None:
         self._exchange = Exchange(
@@ -262,21 +267,20 @@ class Front(Protocol):
         if not orderly:
             self._abort()
 
-    def _forward(self, data: bytes) -> None:
-        assert self._plain is not None
-        if not self._plain.receive(data):
-            self._abort()
-
     def refuse(self, refusal: Refusal) -> None:
-        """Answers and closes; with a deadline, for a peer that does not let us close."""
+        """Answers and closes; with a deadline, for a peer that does not let us close.
+
+        Within an answer it cuts the connection.
+        """
         if self._state not in (State.HEAD, State.CALL, State.RELAY) or self.transport is None:
             return
         self._log.debug(
-            "Refused {address}: {status} {sentence}",
-            address=self._address,
-            status=refusal.status,
-            sentence=refusal.sentence,
+            "Refused {address}: {refusal.status} {refusal}", address=self._address, refusal=refusal
         )
+        if isinstance(self._exchange, Relay) and self._exchange.begun:
+            self._exchange.cut()
+            return
+        self._awaken()
         head, answer = self._head, refusal.response()
         if head is not None and head.method == "HEAD":
             answer = answer[: answer.index(b"\r\n\r\n") + 4]
@@ -318,13 +322,12 @@ class Front(Protocol):
     def _leave(self, state: State) -> None:
         """The head is done: no deadline any more."""
         self._state = state
+        self._idle = False
         self.factory.waiting.discard(self)
         self._cancel_deadline()
 
     def _abort(self) -> None:
-        assert self.transport is not None
-        abort = getattr(self.transport, "abortConnection", self.transport.loseConnection)
-        abort()
+        abort(self.transport)
 
     def abort(self) -> None:
         """Ends a connection whose head is not complete; behind an answer, when that is sent."""

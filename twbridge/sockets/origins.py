@@ -143,9 +143,11 @@ class Proxies:
         """True for the address of a proxy, and for a Unix socket's other end if there is any
         proxy at all: who may open the socket is the file system's business.
         """
+        if not self._trusted:
+            return False
         parsed = address_of(address)
         if parsed is None:
-            return address == "unix" and bool(self._trusted)
+            return address == "unix"
         return any(parsed in network for network in self._trusted)
 
     def client(self, head: Head, address: str, *, secure: bool) -> Client:

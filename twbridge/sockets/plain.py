@@ -10,7 +10,12 @@ from twisted.python.failure import Failure
 from twbridge.sockets.heads import Head, Refusal
 from twbridge.sockets.sides import AGAIN, FrontLimits, IHTTPSide
 
-__all__ = ["Plain"]
+__all__ = ["Plain", "abort"]
+
+
+def abort(transport: Any) -> None:
+    """Ends a connection at once, where its transport can."""
+    getattr(transport, "abortConnection", transport.loseConnection)()
 
 
 class Plain:
@@ -38,17 +43,18 @@ class Plain:
         # Chunks have their own framing, and one more request may follow that nobody reads.
         self._allowance = limits.handshake_bytes + 2 * limits.body
 
-    def begin(self) -> None:
-        """The site has the connection, and gets all that comes."""
+    def begin(self, data: bytes) -> None:
+        """The site has the connection, and gets all that comes, and what has come."""
         self._inner.makeConnection(self._transport)
+        self.receive(data)
 
-    def receive(self, data: bytes) -> bool:
-        """Takes bytes as they come; false: they are too many."""
+    def receive(self, data: bytes) -> None:
+        """Takes bytes as they come; too many end the connection."""
         self._allowance -= len(data)
         if self._allowance < 0:
-            return False
-        self._inner.dataReceived(data)
-        return True
+            abort(self._transport)
+        else:
+            self._inner.dataReceived(data)
 
     def lost(self, reason: Failure) -> None:
         """The connection is gone."""

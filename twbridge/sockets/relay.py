@@ -74,7 +74,7 @@ class Connection(Protocol):
         """
 
     def refuse(self, refusal: Refusal) -> None:
-        """Answers, and closes."""
+        """Answers, and closes; calls `Relay.cut` where an answer has `begun`."""
 
     def cut(self, *, orderly: bool) -> None:
         """Ends the connection in the midst of an answer; `orderly` where its client can tell."""
@@ -134,21 +134,20 @@ class Relay:
         self._under_way = under_way
         under_way.add(self)
 
+    @property
+    def begun(self) -> bool:
+        """Something of the answer is written."""
+        return self._framing is not None
+
     # -- the body
 
     def received(self, data: bytes) -> None:
         """Takes what is behind the head; called once at least, maybe without a byte.
 
         Raises:
-            Refusal: the body is none, or too large, and there is no answer yet.
+            Refusal: the body is none, or too large.
         """
-        try:
-            self._upload.receive(data)
-        except Refusal:
-            if self._state is not State.ANSWERING:
-                raise
-            self._cut()
-            return
+        self._upload.receive(data)
         if self._waits:
             self._waits = False
             if not data and not self._upload.complete:
@@ -181,10 +180,7 @@ class Relay:
             upload.regulate()
 
     def _late(self) -> None:
-        if self._state is State.ANSWERING:
-            self._cut()
-        else:
-            self._connection.refuse(Refusal(408, "The request's body did not come in time."))
+        self._connection.refuse(Refusal(408, "The request's body did not come in time."))
 
     # -- the answer
 
@@ -236,7 +232,7 @@ class Relay:
         )
         if not more:
             self._state = State.DRAINING
-        self._cut()
+        self.cut()
 
     def failed(self, error: IRelayError) -> None:
         """There is no answer, or no more of it."""
@@ -252,7 +248,7 @@ class Relay:
             self.start(told.status, HTTPStatus(told.status).phrase, fields, body, False)
         elif self._state is State.ANSWERING:
             self._state = State.DRAINING
-            self._cut()
+            self.cut()
 
     def _complete(self) -> None:
         """All is written; what follows waits until the socket has taken nearly all of it."""
@@ -298,12 +294,10 @@ class Relay:
 
     def send_away(self) -> None:
         """The bridge stops."""
-        if self._framing is None:
-            self._connection.refuse(_STOPPED)
-        else:
-            self._cut()
+        self._connection.refuse(_STOPPED)
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
+        """Ends the answer, that has begun, and the connection."""
         orderly = self._framing is not None and self._framing.end is not End.CLOSE
         self.lost()
         self._connection.cut(orderly=orderly)
