@@ -39,6 +39,7 @@ from twbridge.resends import Resends
 from twbridge.settings import Settings
 from twbridge.subscriptions.opening import Subscriptions
 from twbridge.web.readiness import GRACE, Readiness
+from twbridge.wsgi.gateway import Gateway
 
 _log = Logger()
 
@@ -105,6 +106,7 @@ class Bridge:
         )
         self._declarer = Declarer(link)
         self._calls = OnDemand(link, reactor)
+        self._gateway = Gateway(link, reactor)
         self._readiness = Readiness(link, reactor)
         services = self._services()
         self._gate = services.gate
@@ -112,6 +114,7 @@ class Bridge:
             reactor,
             settings,
             services,
+            self._gateway,
             all_dialects(
                 dialects,
                 vhost=link.parameters.vhost,
@@ -215,6 +218,7 @@ class Bridge:
         await self._step("stopping the plugins", self._plugins.stop())
         await self._step("closing the clients' connections", self._doors.close())
         await self._step("ending the calls", self._calls.stop())
+        await self._step("ending the requests", self._gateway.stop())
         self._taps.stop()
         self._declarer.stop()
         self._subscriptions.stop()

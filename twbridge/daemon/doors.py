@@ -27,11 +27,13 @@ from twbridge.sockets.origins import Listener
 from twbridge.web import call, events, poll, publish
 from twbridge.web.call import TaskCalls
 from twbridge.web.events import EventStreams
+from twbridge.web.mounts import Gateway, Mounts
 from twbridge.web.poll import PollCalls
 from twbridge.web.publish import PublishCalls
 from twbridge.web.requests import Requests
 from twbridge.web.site import WebSite
 from twbridge.ws import BridgeFactory, SocketOptions
+from twbridge.wsgi.ports import Mount
 
 _log = Logger()
 
@@ -43,6 +45,7 @@ class Doors:
         reactor: the clock, and what endpoints need.
         settings: the effective ones.
         services: what sessions share.
+        gateway: takes requests to WSGI workers.
         dialects: what is spoken.
         readiness: ready or not, and why.
         connections: sockets in all.
@@ -53,6 +56,7 @@ class Doors:
         reactor: Any,
         settings: Settings,
         services: Services,
+        gateway: Gateway,
         dialects: Iterable[IDialect],
         readiness: Callable[[], tuple[bool, str]],
         connections: int,
@@ -60,6 +64,7 @@ class Doors:
         self._reactor = reactor
         self._settings = settings
         self._services = services
+        self._gateway = gateway
         self._dialects = tuple(dialects)
         self._readiness = readiness
         self._routes = {route.path: route for route in settings.route}
@@ -67,7 +72,7 @@ class Doors:
         self._ports: list[IListeningPort] = []
         # Those that hear of the link, and all that have clients.
         self._sessions: list[BridgeFactory | EventStreams | PollCalls] = []
-        self._sides: list[BridgeFactory | EventStreams | Requests] = []
+        self._sides: list[BridgeFactory | EventStreams | Requests | FrontFactory] = []
 
     @property
     def ports(self) -> tuple[IListeningPort, ...]:
@@ -93,7 +98,7 @@ class Doors:
                     f"{listeners.reason(error)}"
                 ) from None
             local = listeners.is_loopback(port)
-            door.front = self._front(listen, local)
+            door.front = self._front(listen, port.getHost(), local)
             self._ports.append(port)
             where = listeners.shown(port)
             _log.info("Clients connect to {where}", where=where)
@@ -124,7 +129,7 @@ class Doors:
         """Send every client away (1001), and let requests end; fires when they are gone."""
         return gatherResults([side.close_all() for side in self._sides])
 
-    def _front(self, listen: Listen, is_local: bool) -> FrontFactory:
+    def _front(self, listen: Listen, address: IAddress, is_local: bool) -> FrontFactory:
         limits, clock = self._settings.limits, self._reactor
         listener = Listener(listen.origins, listen.proxies, loopback=is_local)
         admission = Admission(listener, clock)
@@ -145,23 +150,38 @@ class Doors:
         polls = PollCalls(open_session, admission=admission, clock=clock)
         self._sessions += [sockets, streams, polls]
         self._sides += [sockets, streams, publishes, calls, polls]
-        return FrontFactory(
+        site = WebSite(
+            self._readiness,
+            chat=self._settings.route[0],
+            stream=chat_stream(self._settings),
+            websocket_paths=self._routes,
+            clock=clock,
+        )
+        front = FrontFactory(
             sockets,
-            WebSite(
-                self._readiness,
-                chat=self._settings.route[0],
-                stream=chat_stream(self._settings),
-                websocket_paths=self._routes,
-                clock=clock,
-            ),
+            site,
             streams={events.PATH: streams},
             calls={publish.PATH: publishes, call.PATH: calls, poll.PATH: polls},
+            relays=self._mounts(site, address, is_local).find,
             clock=clock,
             listener=listener,
             limits=FrontLimits(
                 handshake_bytes=limits.handshake_bytes, handshake_seconds=limits.handshake_seconds
             ),
             census=self._census,
+        )
+        self._sides.append(front)
+        return front
+
+    def _mounts(self, site: WebSite, address: IAddress, is_local: bool) -> Mounts:
+        settings = self._settings
+        is_open = is_local and not settings.allow and not settings.mount
+        return Mounts(
+            self._gateway,
+            [Mount(each.path, each.body, each.timeout) for each in settings.mount],
+            lambda _head, client: is_open and client.local,
+            site.knows,
+            (getattr(address, "host", "localhost"), getattr(address, "port", 80)),
         )
 
     def _options(self) -> SocketOptions:
