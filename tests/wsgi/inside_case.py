@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections import deque
+from collections.abc import Iterator
 from typing import Any
 from wsgiref.types import WSGIApplication
 
@@ -28,6 +29,7 @@ from twbridge.wsgi.messages import (
 )
 from twbridge.wsgi.pipe import DONE, LAST, Frames
 
+PLAIN = ("Content-Type", "text/plain")
 Sent = list[tuple[int, ToBridge | None]]
 """Kinds of frames and what is in them."""
 
@@ -65,6 +67,8 @@ class MemoryLane(Lane):
     def __init__(self) -> None:
         self.said: deque[bytes] = deque()
         self.heard: Sent = []
+        #: What is said comes when it is waited for, no earlier.
+        self.comes_late = False
         self._frames = Frames()
 
     def read(self) -> bytes:
@@ -72,7 +76,7 @@ class MemoryLane(Lane):
         return self.said.popleft()
 
     def has_more(self) -> bool:
-        return bool(self.said)
+        return bool(self.said) and not self.comes_late
 
     def write(self, data: bytes) -> None:
         for kind, payload in self._frames.feed(data):
@@ -129,6 +133,46 @@ class LaneCase(SynchronousTestCase):
         assert isinstance(message, Failed), message
         self.assertEqual((kind, message.kind), (LAST, "app"))
         return message.text
+
+
+class Blocks:
+    """An iterable that knows nothing of its length, and notes how it is used."""
+
+    def __init__(self, *blocks: Any) -> None:
+        self.rest = list(blocks)
+        self.closed = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        while self.rest:
+            block = self.rest.pop(0)
+            if isinstance(block, BaseException):
+                raise block
+            yield block() if callable(block) else block
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Counted(Blocks):
+    """One that knows its length."""
+
+    def __len__(self) -> int:
+        return len(self.rest)
+
+
+def giving(result: Any, *fields: tuple[str, str], status: str = "200 OK") -> Any:
+    """An application that returns this."""
+
+    def app(_environ: Any, start_response: Any) -> Any:
+        start_response(status, [PLAIN, *fields])
+        return result
+
+    return app
+
+
+def length(size: int) -> tuple[str, str]:
+    """The field."""
+    return "Content-Length", str(size)
 
 
 def text(
