@@ -263,15 +263,14 @@ class Front(Protocol):
 
     def cut(self, *, orderly: bool) -> None:
         """Ends in the midst of its answer; `orderly` where the client can tell."""
-        self._close()
-        if not orderly:
+        if orderly:
+            self._close()
+        else:
+            self._leave(State.CLOSING)
             self._abort()
 
     def refuse(self, refusal: Refusal) -> None:
-        """Answers and closes; with a deadline, for a peer that does not let us close.
-
-        Within an answer it cuts the connection.
-        """
+        """Answers, or cuts the answer that has begun, and closes; at the deadline at the latest."""
         if self._state not in (State.HEAD, State.CALL, State.RELAY) or self.transport is None:
             return
         self._log.debug(
