@@ -142,6 +142,15 @@ class GatewayCase(SynchronousTestCase):
     def consumer(self) -> Any:
         return self.link.consumers[0]
 
+    def advance(self, seconds: float) -> None:
+        """Let time pass, in steps of the sweep."""
+        self.clock.pump([0.25] * round(seconds * 4))
+
+    def id_of(self, number: int) -> str:
+        """The id of a request."""
+        found: str = self.requests[number].properties["correlation_id"]
+        return found
+
     def say(self, message: ToBridge | bytes, id: str | None = None, control: str = "w1") -> None:
         """What a worker says, about the last request by default."""
         body = message if isinstance(message, bytes) else encode(message)

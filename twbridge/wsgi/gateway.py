@@ -24,6 +24,7 @@ from twbridge.errors import (
 )
 from twbridge.rpc.ownqueue import OwnQueue
 from twbridge.wire import Delivery
+from twbridge.wsgi.complaints import Complaints
 from twbridge.wsgi.messages import (
     CONTENT_TYPE,
     Accepted,
@@ -38,7 +39,8 @@ from twbridge.wsgi.messages import (
     encode,
     read_to_bridge,
 )
-from twbridge.wsgi.pending import LOOK_SECONDS, LOST, Pending, Phase
+from twbridge.wsgi.pending import LOST, Pending
+from twbridge.wsgi.phases import LOOK_SECONDS, Phase
 from twbridge.wsgi.ports import Answering, Forwarded, GatewayError, Mount
 
 __all__ = ["HELD_MAX", "TICK", "Gateway"]
@@ -49,8 +51,9 @@ _log = Logger()
 TICK: Final = 0.25
 #: Requests that may wait for the queue of the answers; with a piece of a body each.
 HELD_MAX: Final = 256
-#: Seconds between two words in the log about what workers say wrong.
-_QUIET: Final = 60.0
+
+#: To see whether a worker's queue is there: it comes back if it is not.
+_NOTHING: Final = Credit(0)
 
 _LOST_BROKER: Final = "The connection to the broker was lost; the request may have run."
 _NO_BROKER: Final = "The broker can't be reached."
@@ -87,8 +90,7 @@ class Gateway:
         #: Queues that are to be looked at in this sweep, and when each was last.
         self._looks: dict[str, Pending] = {}
         self._looked: dict[str, float] = {}
-        self._complaints = 0
-        self._quiet_until = -math.inf
+        self._complaints = Complaints(reactor.seconds)
         self._forget_pressure = link.on_pressure(self._pressure)
 
     # -- for whoever speaks HTTP ----------------------------------------------------------------
@@ -172,10 +174,10 @@ class Gateway:
         )
         published.addErrback(self._refused, pending)
 
-    def tell(self, pending: Pending, message: ToWorker) -> None:
-        """Send a message to the worker that has the request."""
-        told = self._tell(pending.id, pending.control, message)
-        told.addErrback(self._not_told, pending.control, pending)
+    def tell(self, pending: Pending, message: ToWorker, control: str) -> None:
+        """Send a message about a request to the worker that has that queue."""
+        told = self._tell(pending.id, control, message)
+        told.addErrback(self._not_told, pending, message, control)
 
     def _tell(self, id: str, control: str, message: ToWorker) -> Deferred[None]:
         properties = {
@@ -198,7 +200,7 @@ class Gateway:
 
     def complain(self, pending: Pending, text: str) -> None:
         """Write to the log what a worker says wrong, or why it failed: once in a while."""
-        self._complain(f"{pending.mount.path}: {text}")
+        self._complaints.add(f"{pending.mount.path}: {text}")
 
     def forget(self, pending: Pending) -> None:
         """It has ended."""
@@ -224,19 +226,22 @@ class Gateway:
         else:
             if not isinstance(error, TwbridgeError):
                 _log.failure("A request could not be published", failure)
-            self._complain(f"{pending.mount.path}: {error}")
+            self.complain(pending, str(error))
             pending.fail(GatewayError(503, _NO_BROKER))
 
-    def _not_told(self, failure: Failure, control: str, pending: Pending) -> None:
+    def _not_told(
+        self, failure: Failure, pending: Pending, message: ToWorker, control: str
+    ) -> None:
         """A worker did not get a message."""
         error = failure.value
-        if isinstance(error, Unroutable):
-            for each in [each for each in self._pending.values() if each.control == control]:
-                each.lose_worker()
+        if not isinstance(error, Unroutable):
+            if not isinstance(error, TwbridgeError):
+                _log.failure("A worker could not be told", failure)
+            pending.fail(GatewayError(502, _LOST_BROKER))
             return
-        if not isinstance(error, TwbridgeError):
-            _log.failure("A worker could not be told", failure)
-        pending.fail(GatewayError(502, _LOST_BROKER))
+        for each in list(self._pending.values()):
+            if each.control == control:
+                each.lose_worker(message if each is pending else _NOTHING)
 
     def _delivered(self, delivery: Delivery) -> None:
         id = control = ""
@@ -245,7 +250,7 @@ class Gateway:
             id, control = properties.get("correlation_id", ""), properties.get("reply_to", "")
             message = read_to_bridge(delivery.body)
         except (BadMessage, FrameError) as error:
-            self._complain(str(error))
+            self._complaints.add(str(error))
             if id in self._pending:
                 self._pending[id].fail(GatewayError(502, "The application's worker is broken."))
             return
@@ -267,18 +272,6 @@ class Gateway:
         if began and control and id.startswith(self._prefix):
             told = self._tell(id, control, Cancel("gone"))
             told.addErrback(lambda failure: failure.trap(TwbridgeError) and None)
-
-    def _complain(self, text: str) -> None:
-        self._complaints += 1
-        now = self.seconds()
-        if now >= self._quiet_until:
-            self._quiet_until = now + _QUIET
-            _log.warn(
-                "Workers of mounts: {count} complaints, the last: {text}",
-                count=self._complaints,
-                text=text,
-            )
-            self._complaints = 0
 
     # -- the link and the clock -----------------------------------------------------------------
 
@@ -321,7 +314,7 @@ class Gateway:
             return
         if name == pending.control:
             # Of no effect, but that it comes back if nobody has that queue any more.
-            self.tell(pending, Credit(0))
+            self.tell(pending, _NOTHING, name)
             return
         sent = [
             each

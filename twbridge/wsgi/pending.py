@@ -6,12 +6,10 @@ to the log and one to the worker.
 
 from __future__ import annotations
 
-from enum import IntEnum
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
 from twbridge.wsgi.fields import checked, content_length, is_bodiless
 from twbridge.wsgi.messages import (
-    Accepted,
     Cancel,
     Credit,
     Failed,
@@ -23,17 +21,18 @@ from twbridge.wsgi.messages import (
     ToWorker,
     Upload,
 )
+from twbridge.wsgi.phases import (
+    AWAY_SECONDS,
+    BODY_SECONDS,
+    LOOK_SECONDS,
+    TAKE_SECONDS,
+    Phase,
+    Way,
+)
 from twbridge.wsgi.ports import Answering, GatewayError, Mount
 from twbridge.wsgi.windows import AnswerBody, RequestBody
 
-__all__ = ["BODY_SECONDS", "LOOK_SECONDS", "LOST", "TAKE_SECONDS", "Pending", "Phase", "Way"]
-
-#: Seconds that a client has for the next piece of its body.
-BODY_SECONDS: Final = 30.0
-#: Seconds in which a client takes something of an answer that is there.
-TAKE_SECONDS: Final = 60.0
-#: Seconds between two looks whether there is still somebody who could answer.
-LOOK_SECONDS: Final = 1.0
+__all__ = ["LOST", "Pending"]
 
 #: To clients whose request may have run, where nobody is left to tell.
 LOST: Final = "The application's worker was lost; the request may have run."
@@ -46,53 +45,10 @@ _FAILED: Final = {
     "stopping": (503, "The application's worker is about to stop."),
 }
 
+#: Methods whose requests are given to another worker where the first one is lost.
+_REPEATED: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
 _Reason = Literal["gone", "deadline"]
-
-
-class Phase(IntEnum):
-    """How far a request has come."""
-
-    #: The first piece of its body is not there.
-    NEW = 0
-    #: It waits for the queue that its answer is to come to.
-    HELD = 1
-    #: It waits in the queue of its mount, or did when last heard of.
-    SENT = 2
-    #: A worker has it.
-    ACCEPTED = 3
-    #: The answer has begun.
-    STARTED = 4
-    #: It has ended, one way or the other.
-    OVER = 5
-
-
-class Way(Protocol):
-    """What a request needs of the gateway."""
-
-    @property
-    def pressed(self) -> bool:
-        """Whether nothing more should be published for now."""
-
-    def seconds(self) -> float:
-        """The time."""
-
-    def publish(self, pending: Pending, request: Request) -> None:
-        """Send a request to the workers, now or when that is possible."""
-
-    def tell(self, pending: Pending, message: ToWorker) -> None:
-        """Send a message to the worker that has the request."""
-
-    def wait(self, pending: Pending) -> None:
-        """Call its ``want`` when `pressed` is over."""
-
-    def look(self, pending: Pending) -> None:
-        """Nothing was heard of it for a while: is there still somebody who could answer?"""
-
-    def complain(self, pending: Pending, text: str) -> None:
-        """Write to the log, not too often."""
-
-    def forget(self, pending: Pending) -> None:
-        """It has ended."""
 
 
 class Pending:
@@ -109,6 +65,7 @@ class Pending:
     __slots__ = (
         "_answer",
         "_asked",
+        "_away_since",
         "_body",
         "_method",
         "_repeatable",
@@ -134,7 +91,7 @@ class Pending:
         #: Of the mount.
         self.queue = mount.queue
         self.phase = Phase.NEW
-        #: The queue of the worker that has it; empty: nobody has said so.
+        #: The queue of the worker that has it; empty: there is none, or not at the moment.
         self.control = ""
         #: Whether a worker has had it that is no more.
         self.had_worker = False
@@ -151,6 +108,8 @@ class Pending:
         self._wanting = False
         #: Since when the one who is waited for, client or application, has been waited for.
         self._since = way.seconds()
+        #: Since when that worker's queue has been gone.
+        self._away_since: float | None = None
         #: When `look` is to be called.
         self.looks_at = self._since + min(mount.timeout, LOOK_SECONDS)
 
@@ -174,7 +133,8 @@ class Pending:
             self.want()
             return
         request.body, request.more = data, more
-        self._uploads.more, self._repeatable = more, not more
+        self._uploads.more = more
+        self._repeatable = not more and self._method in _REPEATED
         self.phase = Phase.HELD
         self._way.publish(self, request)
 
@@ -182,9 +142,8 @@ class Pending:
         """See ``Forwarded``."""
         if self.phase is Phase.STARTED:
             self._since = self._way.seconds()
-            credit = self._body.taken(size)
-            if credit:
-                self._way.tell(self, Credit(credit))
+            self._body.taken(size)
+            self._credit()
 
     def gone(self) -> None:
         """See ``Forwarded``."""
@@ -211,27 +170,28 @@ class Pending:
         """A worker has said something.
 
         Args:
-            control: the worker's queue.
+            control: the worker's queue; empty: it has none at the moment.
         """
+        if isinstance(message, Start) and self.phase is Phase.STARTED:
+            self._break("a second answer begins")
+            if control != self.control:
+                self._tell(Cancel("gone"), control)
+            return
+        if control and control != self.control:
+            self.control, self._away_since = control, None
+            self._credit()
         if isinstance(message, Start):
-            self._start(message, control)
+            self._start(message)
         elif isinstance(message, Part):
-            self._part(message, control)
+            self._part(message)
         elif isinstance(message, Failed):
             if message.kind != "app":
                 self._way.complain(self, message.text)
             self.fail(GatewayError(*_FAILED[message.kind]), None)
-        elif self._adopts(message, control) and isinstance(message, Grant):
-            self._grant(message)
-
-    def _adopts(self, message: Accepted | Grant, control: str) -> bool:
-        """Whether the message is of the worker that has it: the last one that says so."""
-        if self.phase is Phase.STARTED:
-            return control == self.control
-        if isinstance(message, Grant) and self.control not in ("", control):
-            return False
-        self.phase, self.control = Phase.ACCEPTED, control
-        return True
+        else:
+            self.phase = max(self.phase, Phase.ACCEPTED)
+            if isinstance(message, Grant):
+                self._grant(message)
 
     def _grant(self, grant: Grant) -> None:
         try:
@@ -242,11 +202,7 @@ class Pending:
             self._send(upload)
             self.want()
 
-    def _start(self, start: Start, control: str) -> None:
-        if self.phase is Phase.STARTED:
-            self._break("a second answer begins")
-            return
-        self.phase, self.control = Phase.ACCEPTED, control
+    def _start(self, start: Start) -> None:
         body, more = self._body, start.more
         try:
             fields = checked(start.status, start.reason, start.fields)
@@ -269,9 +225,9 @@ class Pending:
         if not last:
             self._check_end(len(start.body) - len(data), more)
 
-    def _part(self, part: Part, control: str) -> None:
-        if self.phase is not Phase.STARTED or control != self.control:
-            self._way.complain(self, "a piece of an answer that has not begun")
+    def _part(self, part: Part) -> None:
+        if self.phase is not Phase.STARTED:
+            self._break("a piece of an answer that has not begun")
             return
         if not self._body.untaken:
             self._since = self._way.seconds()
@@ -310,6 +266,8 @@ class Pending:
         else:
             error = self.late()
             due = self._since + self.mount.timeout
+        if self._away_since is not None and now >= self._away_since + AWAY_SECONDS:
+            error, due = GatewayError(502, LOST), now
         if now >= due:
             self.fail(error, "deadline" if error.status == 504 else "gone")
             return
@@ -329,12 +287,22 @@ class Pending:
             return GatewayError(504, "No worker was free to answer in time.")
         return GatewayError(504, _LATE)
 
-    def lose_worker(self) -> None:
-        """The worker that had it is no more: another one may get it."""
+    def lose_worker(self, message: ToWorker) -> None:
+        """The queue of the worker that has it is gone, and so is this message to it.
+
+        The worker may be back in a moment, with another queue; or it has died, and the request
+        goes to another one.
+        """
+        self.control = ""
+        if isinstance(message, Upload):
+            self.fail(GatewayError(502, LOST))
+            return
+        if isinstance(message, Credit):
+            self._body.keep(message.size)
         if self.phase is Phase.ACCEPTED and self._repeatable:
-            self.phase, self.control, self.had_worker = Phase.SENT, "", True
-        else:
-            self.fail(GatewayError(502, LOST), None)
+            self.phase, self.had_worker = Phase.SENT, True
+        elif self._away_since is None:
+            self._away_since = self._way.seconds()
 
     def fail(self, error: GatewayError, reason: _Reason | None = "gone") -> None:
         """End it with an error.
@@ -352,12 +320,27 @@ class Pending:
         self.fail(GatewayError(502, "The application's answer can't be passed on."))
 
     def _end(self, reason: _Reason | None) -> None:
-        if reason is not None and self.control:
-            self._way.tell(self, Cancel(reason))
         self.phase = Phase.OVER
         self._request = None
         self._way.forget(self)
+        if reason is not None:
+            self._tell(Cancel(reason), self.control)
+
+    def _credit(self) -> None:
+        """Tell the worker what the client has taken, if that is worth a message."""
+        if self.control:
+            credit = self._body.credit()
+            if credit:
+                self._tell(Credit(credit), self.control)
 
     def _send(self, upload: Upload | None) -> None:
-        if upload is not None:
-            self._way.tell(self, upload)
+        if upload is None:
+            return
+        if self.control:
+            self._tell(upload, self.control)
+        else:
+            self.fail(GatewayError(502, LOST))
+
+    def _tell(self, message: ToWorker, control: str) -> None:
+        if control:
+            self._way.tell(self, message, control)

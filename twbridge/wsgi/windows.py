@@ -116,13 +116,21 @@ class AnswerBody:
             raise ValueError(f"piece {number} of the answer, where {self._number} was to come")
         return self.first(data)
 
-    def taken(self, size: int) -> int:
-        """The client has taken so many bytes; gives what the worker is told of, 0: nothing."""
+    def taken(self, size: int) -> None:
+        """The client has taken so many bytes."""
         size = min(size, self.untaken)
         self.untaken -= size
         self._uncredited += size
+
+    def credit(self) -> int:
+        """What the worker is to be told now of what the client has taken; 0: nothing."""
         if self._uncredited < CREDIT:
             return 0
         credit, self._uncredited = self._uncredited, 0
         self._room += credit
         return credit
+
+    def keep(self, credit: int) -> None:
+        """The worker was not told: that is for later."""
+        self._uncredited += credit
+        self._room -= credit

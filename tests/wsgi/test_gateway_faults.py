@@ -1,0 +1,308 @@
+"""Workers that say what they may not, and brokers that lose what they had."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from twisted.python.failure import Failure
+
+from tests.fakes import delivery
+from tests.wsgi.gateway_case import GatewayCase, ok
+from twbridge.errors import (
+    ChannelClosed,
+    ConfirmTimeout,
+    ConnectionClosed,
+    Nacked,
+    NotReady,
+    OutcomeUnknown,
+    QueueDeleted,
+    Unroutable,
+)
+from twbridge.wsgi.messages import (
+    PIECE,
+    Accepted,
+    Cancel,
+    Credit,
+    Failed,
+    Grant,
+    Part,
+    Upload,
+    encode,
+)
+
+
+class BadWorkerTests(GatewayCase):
+    """Nothing that a worker says raises."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.words: list[str] = []
+
+        def heard(event: LogEvent) -> None:
+            if event["log_namespace"] == "twbridge.wsgi.complaints":
+                self.words.append(event["text"])
+
+        observer = cast("ILogObserver", heard)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+
+    def test_garbage_ends_its_request(self) -> None:
+        for garbage in (b"", b"\xff", b"\x91\x63", encode(Cancel("gone")), b"{}"):
+            client, _ = self.forward()
+            self.say(garbage)
+            self.assertEqual(client.status, 502)
+
+    def test_an_id_that_is_none(self) -> None:
+        client, _ = self.forward()
+        for id in ("", "x", self.id_of(0) + "0"):
+            for message in (ok(), Part(1, b"", True), Failed("app", ""), Grant(9), b"garbage"):
+                self.say(message, id)
+        self.consumer.deliver(delivery("q", encode(ok()), ""))
+        broken = delivery("q", encode(ok()), "")
+        broken.raw_properties = b"\xff\xff\x05"
+        self.consumer.deliver(broken)
+        self.assertEqual((client.head, client.errors), (None, []))
+
+    def test_a_hole_in_the_numbers(self) -> None:
+        for number in (0, 2, -1):
+            client, _ = self.forward()
+            self.say(ok(b"a", True))
+            self.say(Part(number, b"b", False))
+            self.assertEqual((client.body, client.status), (b"a", 502))
+
+    def test_a_piece_before_the_beginning(self) -> None:
+        client, _ = self.forward()
+        self.say(Part(1, b"b", True))
+        self.assertEqual((client.head, client.status), (None, 502))
+        self.assertEqual(self.told(), [Cancel("gone")])
+
+    def test_two_answers(self) -> None:
+        client, _ = self.forward()
+        self.say(ok(b"a", True))
+        self.say(ok(b"b", False), control="w2")
+        self.assertEqual((client.body, client.status), (b"a", 502))
+        self.assertEqual((self.told("w1"), self.told("w2")), ([Cancel("gone")],) * 2)
+
+    def test_a_head_that_is_none(self) -> None:
+        for start in (
+            ok(status=99),
+            ok(status=600),
+            ok(b"", False, ("a b", "c")),
+            ok(b"", False, ("a", "b\r\nc")),
+            ok(b"", True, ("a", "\u20ac")),
+        ):
+            client, _ = self.forward()
+            self.say(start)
+            self.assertEqual((client.head, client.status), (None, 502))
+            self.assertEqual(self.told()[-1], Cancel("gone"))
+
+    def test_the_log_hears_of_it_once_a_minute(self) -> None:
+        for _ in range(100):
+            self.forward()
+            self.say(b"garbage")
+        self.assertEqual(len(self.words), 1)
+        self.advance(60.0)
+        self.forward()
+        self.say(ok(status=99))
+        self.assertEqual(len(self.words), 2)
+        self.assertIn("/app: the status 99", self.words[1])
+
+    def test_what_a_worker_gives_up(self) -> None:
+        for kind, status in (("app", 500), ("lost", 502), ("deadline", 504), ("stopping", 503)):
+            client, _ = self.forward()
+            self.say(Failed(kind, "secret"))  # type: ignore[arg-type]
+            self.assertEqual(client.status, status)
+            self.assertNotIn("secret", str(client.errors[0]))
+            self.assertEqual(self.told(), [])
+
+    def test_what_a_worker_gives_up_in_the_middle(self) -> None:
+        client, _ = self.forward()
+        self.say(ok(b"a", True))
+        self.say(Failed("app", ""))
+        self.assertEqual((client.body, client.complete, client.status), (b"a", False, 500))
+
+
+class AnotherWorkerTests(GatewayCase):
+    """A worker is lost, and another one has the request."""
+
+    def test_the_one_that_began_last_is_the_one_that_is_told(self) -> None:
+        _, forwarded = self.forward()
+        self.say(Accepted("a"), control="w1")
+        self.say(Accepted("b"), control="w2")
+        forwarded.gone()
+        self.assertEqual((self.told("w1"), self.told("w2")), ([], [Cancel("gone")]))
+
+    def test_a_worker_that_reconnects_goes_on(self) -> None:
+        client, forwarded = self.forward()
+        client.on_data = forwarded.drained
+        self.say(ok(b"x" * PIECE, True))
+        self.say(Part(1, b"x" * PIECE, True), control="")
+        self.say(Accepted("a"), control="w2")
+        self.say(Part(2, b"x" * PIECE, True), control="w2")
+        self.say(Part(3, b"x" * PIECE, True), control="w2")
+        self.say(Part(4, b"", False), control="w2")
+        self.assertTrue(client.complete)
+        self.assertEqual((self.told("w1"), self.told("w2")), ([Credit(2 * PIECE)],) * 2)
+
+    def lose(self, control: str = "w1") -> None:
+        """What was sent to a worker comes back."""
+        for each in self.link.published:
+            if each.routing_key == control and not each.answer.called:
+                each.answer.errback(Failure(Unroutable(312, "NO_ROUTE")))
+
+    def test_a_worker_that_is_gone_is_noticed(self) -> None:
+        client, _ = self.forward("POST")
+        self.say(Accepted("w"))
+        self.advance(1.25)
+        self.assertEqual(self.told(), [Credit(0)])
+        self.lose()
+        self.advance(3.25)
+        self.assertEqual(client.status, 502)
+
+    def test_it_may_be_back_in_a_moment(self) -> None:
+        client, forwarded = self.forward("POST")
+        client.on_data = forwarded.drained
+        self.say(ok(b"x" * PIECE, True))
+        self.say(Part(1, b"x" * PIECE, True))
+        self.lose()
+        self.advance(1.0)
+        self.say(Accepted("w"), control="w2")
+        self.assertEqual(self.told("w2"), [Credit(2 * PIECE)])
+        self.advance(5.0)
+        self.assertEqual(client.status, 0)
+
+    def test_a_piece_of_a_body_that_nobody_got_is_not_sent_again(self) -> None:
+        client, forwarded = self.forward("POST", b"", more=True)
+        self.say(Grant(PIECE))
+        forwarded.upload(b"x", True)
+        self.assertEqual(self.told(), [Upload(1, b"x", True)])
+        self.lose()
+        self.assertEqual(client.status, 502)
+
+    def test_a_get_waits_for_another_worker(self) -> None:
+        client, _ = self.forward()
+        self.say(Accepted("w"))
+        self.advance(1.25)
+        self.lose()
+        self.advance(4.0)
+        self.assertEqual(client.status, 0)
+        self.say(ok(b"again"), control="w2")
+        self.assertEqual(client.body, b"again")
+
+    def test_no_worker_is_left_for_it(self) -> None:
+        client, _ = self.forward()
+        self.say(Accepted("w"))
+        self.advance(1.25)
+        self.lose()
+        self.advance(1.0)
+        self.link.counts[-1][1].errback(ChannelClosed(404, "no queue"))
+        self.assertEqual(client.status, 502)
+
+    def test_a_worker_is_asked_for_once_a_second_whatever_it_does(self) -> None:
+        for _ in range(20):
+            self.forward()
+            self.say(Accepted("w"))
+        self.advance(5.0)
+        self.assertLessEqual(len(self.told()), 5)
+
+
+class NoWorkerTests(GatewayCase):
+    """Nobody serves the mount."""
+
+    def test_there_is_no_queue(self) -> None:
+        client, _ = self.forward()
+        self.link.published[0].answer.errback(Unroutable(312, "NO_ROUTE"))
+        self.assertEqual(client.status, 503)
+        self.assertTrue(client.errors[0].unserved)
+
+    def test_the_queue_goes_while_requests_wait_in_it(self) -> None:
+        clients = [self.forward()[0] for _ in range(3)]
+        self.say(Accepted("w"), self.id_of(0))
+        self.advance(1.25)
+        ((queue, counted),) = self.link.counts
+        self.assertEqual(queue, "twbridge.wsgi.app")
+        late, _ = self.forward()
+        counted.errback(ChannelClosed(404, "no queue"))
+        self.assertEqual([each.status for each in clients], [0, 503, 503])
+        self.assertTrue(clients[1].errors[0].unserved)
+        self.assertEqual(late.status, 0)
+
+    def test_it_is_looked_at_once_a_second(self) -> None:
+        for _ in range(10):
+            self.forward()
+            self.advance(0.5)
+        self.assertLessEqual(len(self.link.counts), 5)
+        for _, counted in self.link.counts:
+            counted.callback((3, 0))
+        self.assertEqual(self.gateway.pending, 10)
+
+    def test_a_queue_that_can_not_be_looked_at_is_no_reason(self) -> None:
+        client, _ = self.forward()
+        for error in (
+            ConnectionClosed(0, "lost"),
+            NotReady("away"),
+            ChannelClosed(404, "node is down or inaccessible"),
+            ChannelClosed(405, "locked"),
+        ):
+            self.advance(1.25)
+            self.link.counts[-1][1].errback(error)
+        self.assertEqual(client.status, 0)
+
+
+class BrokerTests(GatewayCase):
+    """The broker does not take a request, or is lost."""
+
+    def refuse(self, error: Exception) -> int:
+        client, _ = self.forward()
+        self.link.published[-1].answer.errback(error)
+        return client.status
+
+    def test_a_request_that_did_not_run(self) -> None:
+        self.assertEqual(self.refuse(NotReady("away")), 503)
+        self.assertEqual(self.refuse(Nacked("full")), 503)
+        self.assertEqual(self.refuse(ChannelClosed(403, "forbidden")), 503)
+
+    def test_a_request_that_may_have_run(self) -> None:
+        self.assertEqual(self.refuse(OutcomeUnknown("lost")), 502)
+        self.assertEqual(self.refuse(ConfirmTimeout("late")), 504)
+
+    def test_an_error_that_nobody_expects(self) -> None:
+        self.assertEqual(self.refuse(ZeroDivisionError()), 503)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_a_request_that_a_worker_has_was_published(self) -> None:
+        client, _ = self.forward()
+        self.say(Accepted("w"))
+        self.link.published[0].answer.errback(OutcomeUnknown("lost"))
+        self.assertEqual(client.status, 0)
+
+    def test_the_queue_of_the_answers_is_lost(self) -> None:
+        client, _ = self.forward()
+        started, _ = self.forward()
+        self.say(ok(b"a", True))
+        coming, forwarded = self.forward("POST", None)
+        self.consumer.on_lost()
+        self.assertEqual((client.status, started.status, coming.status), (502, 502, 0))
+        forwarded.upload(b"", False)
+        self.assertEqual(len(self.requests), 2)
+        self.consumer.queue_name = "amq.gen-2"
+        self.consumer.on_established()
+        self.assertEqual(self.requests[-1].properties["reply_to"], "amq.gen-2")
+        self.say(ok())
+        self.assertTrue(coming.complete)
+
+    def test_somebody_deletes_the_queue_of_the_answers(self) -> None:
+        client, _ = self.forward()
+        self.consumer.end(QueueDeleted())
+        self.assertEqual(client.status, 502)
+        self.assertEqual(len(self.link.consumers), 2)
+        self.flushLoggedErrors()
+
+    def test_a_worker_that_can_not_be_told(self) -> None:
+        client, forwarded = self.forward()
+        client.on_data = forwarded.drained
+        self.say(ok(b"x" * PIECE, True))
+        self.say(Part(1, b"x" * PIECE, True))
+        self.link.published[-1].answer.errback(NotReady("away"))
+        self.assertEqual(client.status, 502)
