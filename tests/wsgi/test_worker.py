@@ -95,7 +95,7 @@ class FetchingTests(WsgiWorkerCase):
 
     def warm(self, lanes: int = 1) -> None:
         """The application has been fast."""
-        self.worker, self.crew = self.served(lanes)
+        _, self.crew = self.served(lanes)
         self.requests = self.bridge()
         for number in range(12):
             self.result(self.requests.ask(f"warm-{number}"))
@@ -169,7 +169,7 @@ class FetchingTests(WsgiWorkerCase):
         self.assertEqual(self.waiting(), 1)
 
     def test_without_a_process_one_waits_here_and_the_others_in_the_queue(self) -> None:
-        worker, crew = self.served(lanes=2)
+        _, crew = self.served(lanes=2)
         bridge = self.bridge()
         for lane in list(crew.all):
             crew.free.remove(lane)

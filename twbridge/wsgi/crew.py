@@ -159,13 +159,13 @@ class Crew:
             return
         child.ready()
         self._able.append(child)
-        if not self._started.called:
-            self._started.callback(None)
-            for place in self._places[1:]:
-                self._start(place)
         for lane in child.lanes:
             self.freed(lane)
         self.listener.ready()
+        if not self._started.called:
+            for place in self._places[1:]:
+                self._start(place)
+            self._started.callback(None)
 
     def freed(self, lane: Lane) -> None:
         """A lane has nothing to do: it gets what waits."""
