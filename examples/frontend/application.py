@@ -24,7 +24,7 @@ from twbridge.wsgi.messages import queue_of
 #: The channel of all pages of all instances.
 NEWS = "frontend.news"
 #: The task of tasks.py, and the seconds that a call of it may take.
-FACTORS, SECONDS = "frontend.factors", 2.0
+FACTORS, SECONDS = "frontend.factors", 3.0
 #: The page loads and asks nothing but what is here.
 POLICY = "default-src 'none'; " + "; ".join(
     f"{kind}-src 'self'" for kind in ("script", "style", "img", "connect")

@@ -40,6 +40,7 @@ class Child(ProcessProtocol):
         self._arguments = arguments
         self._on_end = on_end
         self._stopped: Deferred[None] | None = None
+        self._said = b""
 
     def start(self, reactor: Any, amqp_url: str) -> None:
         """Run it. The URL may hold a password: it is in no command line."""
@@ -63,9 +64,11 @@ class Child(ProcessProtocol):
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         """Pass on what it says."""
-        print(data.decode(errors="replace"), end="", flush=True)
-        if b": serves " in data and not self.serves.called:
-            self.serves.callback(None)
+        *lines, self._said = (self._said + data).split(b"\n")
+        for line in lines:
+            print(line.decode(errors="replace"), flush=True)
+            if b": serves " in line and not self.serves.called:
+                self.serves.callback(None)
 
     def processEnded(self, reason: Failure) -> None:
         """Tell whoever waits."""
