@@ -6,14 +6,29 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 
-def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     """Do what the path says."""
+    if environ["PATH_INFO"] == "/download":
+        start_response("200 OK", [])
+        return Download()
     text = str(globals()[environ["PATH_INFO"].strip("/")](environ))
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [text.encode()]
+
+
+class Download:
+    """Goes on for ever, and says when it is closed."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            yield bytes(100_000)
+
+    def close(self) -> None:
+        print("closed")
 
 
 def about(environ: dict[str, Any]) -> str:

@@ -15,6 +15,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.wsgi.inside_case import pieces, request
 from twbridge.wsgi.messages import (
+    PIECE,
+    WINDOW,
+    Cancel,
+    Credit,
     Failed,
     Grant,
     Part,
@@ -148,6 +152,25 @@ class ChildTests(ChildCase):
         self.assertIsInstance(read_to_bridge(lane.next()[1]), Grant)
         lane.say(Upload(1, b"b", False))
         self.assertEqual(lane.text(), "ab")
+
+    def test_a_download_waits_for_credit_and_ends_when_the_client_leaves(self) -> None:
+        (lane,) = self.serve("tests.wsgi.child_app")
+        lane.say(request("/download"))
+        self.assertEqual(self.received(lane, WINDOW), WINDOW)
+        lane.say(Credit(PIECE + 10))
+        self.assertEqual(self.received(lane, PIECE + 10), PIECE + 10)
+        lane.say(Cancel("gone"))
+        self.assertEqual(lane.next(), (DONE, b""))
+        assert self.process.stdout is not None
+        self.assertEqual(self.process.stdout.readline(), b"closed\n")
+
+    def received(self, lane: Lane, size: int) -> int:
+        """Bytes of the messages that bring so many, or more."""
+        found = 0
+        while found < size:
+            message = read_to_bridge(lane.next()[1])
+            found += len(message.body if isinstance(message, Start) else message.data)  # type: ignore[union-attr]
+        return found
 
     def test_each_lane_is_a_thread(self) -> None:
         first, second = self.serve("tests.wsgi.child_app", 2)

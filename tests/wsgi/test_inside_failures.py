@@ -127,7 +127,7 @@ class FailureTests(LaneCase):
             try:
                 raise ValueError("late")
             except ValueError:
-                start_response("500 Sorry", [], sys.exc_info())
+                start_response("500 Sorry", [], exc_info=sys.exc_info())
             yield b"never"
 
         sent = self.run_app(app, request())

@@ -65,7 +65,7 @@ class Answer:
     # -- what the application calls
 
     def start_response(
-        self, status: str, headers: Iterable[tuple[str, str]], exc_info: ExcInfo | None = None, /
+        self, status: str, headers: Iterable[tuple[str, str]], exc_info: ExcInfo | None = None
     ) -> Write:
         """Set the head of the answer; it is sent with the first bytes of the body.
 
