@@ -109,10 +109,15 @@ class LoadTests(SynchronousTestCase):
     def test_what_can_not_be_imported_comes_with_its_traceback(self) -> None:
         self.write("shop_g.py", "import nothing_there\n")
         path = self.write("shop_h.py", "raise SystemExit('not today')\n")
+        other = self.write("shop_h.txt")
         missing = "ModuleNotFoundError: No module named"
         for name, expected in (
             ("shop_g", f"the module 'shop_g' can't be imported: {missing} 'nothing_there'"),
             ("shop_z", f"the module 'shop_z' can't be imported: {missing} 'shop_z'"),
+            (
+                other,
+                f"the file '{other}' can't be imported: ImportError: '{other}' is no Python file",
+            ),
             (path, f"the file '{path}' can't be imported: SystemExit: not today"),
         ):
             line, text = self.mistake(name)
