@@ -110,6 +110,7 @@ class LoadTests(SynchronousTestCase):
         self.write("shop_g.py", "import nothing_there\n")
         path = self.write("shop_h.py", "raise SystemExit('not today')\n")
         other = self.write("shop_h.txt")
+        no_python = f"'{other}' is no Python file"
         missing = "ModuleNotFoundError: No module named"
         for name, expected in (
             ("shop_g", f"the module 'shop_g' can't be imported: {missing} 'nothing_there'"),
