@@ -115,10 +115,7 @@ class LoadTests(SynchronousTestCase):
         for name, expected in (
             ("shop_g", f"the module 'shop_g' can't be imported: {missing} 'nothing_there'"),
             ("shop_z", f"the module 'shop_z' can't be imported: {missing} 'shop_z'"),
-            (
-                other,
-                f"the file '{other}' can't be imported: ImportError: '{other}' is no Python file",
-            ),
+            (other, f"the file '{other}' can't be imported: ImportError: {no_python}"),
             (path, f"the file '{path}' can't be imported: SystemExit: not today"),
         ):
             line, text = self.mistake(name)
