@@ -22,7 +22,7 @@ from twbridge.errors import TwbridgeError
 from twbridge.interfaces import Bridge, Plugin
 from twbridge.wire import Delivery
 
-VARIABLE = "TWBRIDGE_LINES"
+VARIABLE = "LINES_LISTEN"
 """The environment variable that says where it listens, as an endpoint string of Twisted."""
 LISTEN = "tcp:7070:interface=127.0.0.1"
 CONNECTIONS = 100

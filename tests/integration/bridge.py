@@ -59,6 +59,7 @@ class Bridge:
         environment: more variables.
         interface: what it listens on, where the options do not say.
         port: where it listens, free and of its own if None.
+        twistd: the program; by default that of the tests' own environment.
     """
 
     def __init__(
@@ -68,7 +69,9 @@ class Bridge:
         environment: Mapping[str, str] | None = None,
         interface: str = "127.0.0.1",
         port: int | None = None,
+        twistd: Path = TWISTD,
     ) -> None:
+        self._twistd = twistd
         self.folder = Path(tempfile.mkdtemp(prefix="twbridge-instance-"))
         self.port = port or free_ports(1)[0]
         self.process: subprocess.Popen[bytes] | None = None
@@ -127,7 +130,7 @@ class Bridge:
             open(self.folder / "complaints", "ab") as complaints,
         ):
             self.process = subprocess.Popen(
-                [str(TWISTD), "-n", "--pidfile=", "twbridge", *self._options],
+                [str(self._twistd), "-n", "--pidfile=", "twbridge", *self._options],
                 cwd=self.folder,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
