@@ -174,13 +174,14 @@ def chunked(body: bytes, size: int, *lines: str) -> bytes:
 
 def unchunk(data: bytes) -> bytes:
     """A body in chunks, whole; nothing may be behind it."""
-    found = b""
+    found, at = [], 0
     while True:
-        line, _, data = data.partition(b"\r\n")
-        size = int(line, 16)
-        found += data[:size]
-        assert data[size : size + 2] == b"\r\n", data[:80]
-        data = data[size + 2 :]
+        end = data.index(b"\r\n", at)
+        size = int(data[at:end], 16)
+        at = end + 2 + size
+        found.append(data[end + 2 : at])
+        assert data[at : at + 2] == b"\r\n", data[at : at + 80]
+        at += 2
         if not size:
-            assert not data, data[:80]
-            return found
+            assert at == len(data), data[at : at + 80]
+            return b"".join(found)
