@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fakes import FakeLink, FakePublish, delivery
+from twbridge.amqp import LinkOptions
 from twbridge.wsgi.gateway import Gateway
 from twbridge.wsgi.messages import (
     WINDOW,
@@ -26,16 +26,9 @@ MOUNT = Mount("/app", timeout=10.0)
 
 
 class MountLink(FakeLink):
-    """A link that can be asked for the length of queues."""
+    """A link that says how long it waits."""
 
-    def __init__(self, state: str = "ready") -> None:
-        super().__init__(state)
-        self.counts: list[tuple[str, Deferred[tuple[int, int]]]] = []
-
-    def count(self, queue: str) -> Deferred[tuple[int, int]]:
-        counted: Deferred[tuple[int, int]] = Deferred()
-        self.counts.append((queue, counted))
-        return counted
+    options = LinkOptions()
 
 
 class FakeAnswering:
@@ -160,7 +153,17 @@ class GatewayCase(SynchronousTestCase):
 
     @property
     def requests(self) -> list[FakePublish]:
-        return [each for each in self.link.published if each.routing_key.startswith("twbridge.")]
+        """The requests that were published."""
+        return [
+            each
+            for each in self.link.published
+            if each.routing_key.startswith("twbridge.") and each.body
+        ]
+
+    @property
+    def probes(self) -> list[FakePublish]:
+        """What was published to see whether a queue is there."""
+        return [each for each in self.link.published if not each.body]
 
     def told(self, control: str = "w1") -> list[ToWorker]:
         """What a worker was told."""

@@ -105,6 +105,14 @@ class WaitingTests(GatewayCase):
         self.link.release()
         self.assertEqual(self.requests, [])
 
+    def test_it_waits_for_the_broker_no_longer_than_others(self) -> None:
+        self.link.held = True
+        client, _ = self.forward(mount=Mount("/app", timeout=60.0))
+        self.advance(9.5)
+        self.assertEqual(client.status, 0)
+        self.advance(1.0)
+        self.assertEqual(client.status, 503)
+
     def test_one_that_left_is_not_sent(self) -> None:
         self.link.held = True
         _, forwarded = self.forward()

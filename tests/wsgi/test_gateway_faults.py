@@ -12,7 +12,6 @@ from tests.wsgi.gateway_case import GatewayCase, ok
 from twbridge.errors import (
     ChannelClosed,
     ConfirmTimeout,
-    ConnectionClosed,
     Nacked,
     NotReady,
     OutcomeUnknown,
@@ -196,7 +195,7 @@ class AnotherWorkerTests(GatewayCase):
         self.advance(1.25)
         self.lose()
         self.advance(1.0)
-        self.link.counts[-1][1].errback(ChannelClosed(404, "no queue"))
+        self.probes[-1].answer.errback(Unroutable(312, "NO_ROUTE"))
         self.assertEqual(client.status, 502)
 
     def test_a_worker_is_asked_for_once_a_second_whatever_it_does(self) -> None:
@@ -220,10 +219,11 @@ class NoWorkerTests(GatewayCase):
         clients = [self.forward()[0] for _ in range(3)]
         self.say(Accepted("w"), self.id_of(0))
         self.advance(1.25)
-        ((queue, counted),) = self.link.counts
-        self.assertEqual(queue, "twbridge.wsgi.app")
+        (probe,) = self.probes
+        self.assertEqual(probe.routing_key, "twbridge.wsgi.app")
+        self.assertEqual((probe.properties["expiration"], probe.mandatory), ("0", True))
         late, _ = self.forward()
-        counted.errback(ChannelClosed(404, "no queue"))
+        probe.answer.errback(Unroutable(312, "NO_ROUTE"))
         self.assertEqual([each.status for each in clients], [0, 503, 503])
         self.assertTrue(clients[1].errors[0].unserved)
         self.assertEqual(late.status, 0)
@@ -232,21 +232,21 @@ class NoWorkerTests(GatewayCase):
         for _ in range(10):
             self.forward()
             self.advance(0.5)
-        self.assertLessEqual(len(self.link.counts), 5)
-        for _, counted in self.link.counts:
-            counted.callback((3, 0))
+        self.assertLessEqual(len(self.probes), 5)
+        for each in self.probes:
+            each.answer.callback(None)
         self.assertEqual(self.gateway.pending, 10)
 
     def test_a_queue_that_can_not_be_looked_at_is_no_reason(self) -> None:
         client, _ = self.forward()
         for error in (
-            ConnectionClosed(0, "lost"),
             NotReady("away"),
-            ChannelClosed(404, "node is down or inaccessible"),
-            ChannelClosed(405, "locked"),
+            OutcomeUnknown("lost"),
+            Nacked("full"),
+            ChannelClosed(403, "forbidden"),
         ):
             self.advance(1.25)
-            self.link.counts[-1][1].errback(error)
+            self.probes[-1].answer.errback(error)
         self.assertEqual(client.status, 0)
 
 
@@ -265,7 +265,11 @@ class BrokerTests(GatewayCase):
 
     def test_a_request_that_may_have_run(self) -> None:
         self.assertEqual(self.refuse(OutcomeUnknown("lost")), 502)
-        self.assertEqual(self.refuse(ConfirmTimeout("late")), 504)
+
+    def test_a_request_that_is_confirmed_late_has_its_time(self) -> None:
+        self.assertEqual(self.refuse(ConfirmTimeout("late")), 0)
+        self.say(ok())
+        self.assertEqual(self.gateway.pending, 0)
 
     def test_an_error_that_nobody_expects(self) -> None:
         self.assertEqual(self.refuse(ZeroDivisionError()), 503)

@@ -15,7 +15,6 @@ from twisted.python.failure import Failure
 
 from twbridge.amqp import Link
 from twbridge.errors import (
-    ChannelClosed,
     ConfirmTimeout,
     FrameError,
     OutcomeUnknown,
@@ -54,6 +53,9 @@ HELD_MAX: Final = 256
 
 #: To see whether a worker's queue is there: it comes back if it is not.
 _NOTHING: Final = Credit(0)
+#: The same for the queue of a mount, with an empty body. To declare it passively would be to use
+#: it, and it would never expire. The message does, unless a worker is free, which drops it.
+_PROBE: Final = {"expiration": "0", "delivery_mode": 1, "timestamp": None, "app_id": None}
 
 _LOST_BROKER: Final = "The connection to the broker was lost; the request may have run."
 _NO_BROKER: Final = "The broker can't be reached."
@@ -150,6 +152,11 @@ class Gateway:
         """Whether nothing more should be published for now."""
         return self._link.pressed
 
+    @property
+    def patience(self) -> float:
+        """Seconds that a request may wait for the broker."""
+        return self._link.options.timeout
+
     def publish(self, pending: Pending, request: Request) -> None:
         """Send a request to the workers, now or when there is a queue for the answer."""
         if not self._reply_to:
@@ -170,7 +177,12 @@ class Gateway:
             "app_id": None,
         }
         published = self._link.publish(
-            "", pending.queue, encode(request), properties, mandatory=True, timeout=left
+            "",
+            pending.queue,
+            encode(request),
+            properties,
+            mandatory=True,
+            timeout=min(left, self.patience),
         )
         published.addErrback(self._refused, pending)
 
@@ -220,7 +232,7 @@ class Gateway:
         if isinstance(error, Unroutable):
             pending.fail(GatewayError(503, _NO_WORKER, unserved=True))
         elif isinstance(error, ConfirmTimeout):
-            pending.fail(pending.late(), "deadline")
+            pass  # its deadline ends it
         elif isinstance(error, OutcomeUnknown):
             pending.fail(GatewayError(502, _LOST_BROKER))
         else:
@@ -313,7 +325,6 @@ class Gateway:
         if pending.phase is Phase.OVER:
             return
         if name == pending.control:
-            # Of no effect, but that it comes back if nobody has that queue any more.
             self.tell(pending, _NOTHING, name)
             return
         sent = [
@@ -321,14 +332,14 @@ class Gateway:
             for each in self._pending.values()
             if each.phase is Phase.SENT and each.queue == name
         ]
-        counted = self._link.count(name)
-        counted.addCallbacks(lambda _: None, self._not_counted, errbackArgs=(sent,))
+        probed = self._link.publish("", name, b"", _PROBE, mandatory=True)
+        probed.addErrback(self._not_there, sent)
 
-    def _not_counted(self, failure: Failure, sent: list[Pending]) -> None:
+    def _not_there(self, failure: Failure, sent: list[Pending]) -> None:
         error = failure.value
         if not isinstance(error, TwbridgeError):
             _log.failure("A queue could not be looked at", failure)
-        if isinstance(error, ChannelClosed) and error.reply_code == 404 and not error.passes:
+        if isinstance(error, Unroutable):
             for each in sent:
                 if each.phase is Phase.SENT:
                     each.fail(

@@ -264,8 +264,10 @@ class Pending:
             error = GatewayError(408, "The client did not take the answer in time.")
             due = self._since + TAKE_SECONDS
         else:
-            error = self.late()
+            error = self._late()
             due = self._since + self.mount.timeout
+            if self.phase is Phase.HELD:
+                due = min(due, self._since + self._way.patience)
         if self._away_since is not None and now >= self._away_since + AWAY_SECONDS:
             error, due = GatewayError(502, LOST), now
         if now >= due:
@@ -279,8 +281,7 @@ class Pending:
         """Seconds that the application has."""
         return self._since + self.mount.timeout - now
 
-    def late(self) -> GatewayError:
-        """What is to be said where nobody has answered in time."""
+    def _late(self) -> GatewayError:
         if self.phase is Phase.HELD:
             return GatewayError(503, "The broker can't be reached.")
         if self.phase is Phase.SENT:

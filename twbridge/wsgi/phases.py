@@ -46,6 +46,10 @@ class Way(Protocol):
     def pressed(self) -> bool:
         """Whether nothing more should be published for now."""
 
+    @property
+    def patience(self) -> float:
+        """Seconds that a request may wait for the broker."""
+
     def seconds(self) -> float:
         """The time."""
 
