@@ -125,6 +125,36 @@ class OutcomeTests(PublisherCase):
         self.assertEqual(self.publishing.methods(commands.Confirm.Select), [])
         self.assertFalse(link.pressed)
 
+    def test_without_a_confirm_written_is_success_beside_others_that_are_confirmed(self) -> None:
+        link = self.link()
+        [confirmed] = self.publish(link, b"1")
+        [plain] = self.publish(link, b"2", confirm=False)
+        self.assertIsNone(self.successResultOf(plain))
+        self.assertNoResult(confirmed)
+        first, second = self.publishing.published
+        self.assertNotEqual(first.channel, second.channel)
+        self.assertEqual(second.method.exchange, "e")
+        self.publishing.ack(first.channel, 1)
+        self.assertIsNone(self.successResultOf(confirmed))
+
+    def test_without_a_confirm_it_waits_for_the_link_all_the_same(self) -> None:
+        link = self.link()
+        self.publishing.drop()
+        [plain] = self.publish(link, b"1", confirm=False)
+        self.assertNoResult(plain)
+        self.pass_time(5)
+        self.assertIsNone(self.successResultOf(plain))
+
+    def test_without_a_confirm_a_return_is_told_to_who_listens_for_all(self) -> None:
+        link = self.link()
+        returned: list[bytes] = []
+        link.on_return(lambda content: returned.append(content.body))
+        [plain] = self.publish(link, b"1", confirm=False, mandatory=True)
+        self.publishing.give_back(self.publishing.published[-1])
+        self.broker.pump()
+        self.assertIsNone(self.successResultOf(plain))
+        self.assertEqual(returned, [b"1"])
+
 
 class ReturnTests(PublisherCase):
     """A mandatory message that no queue took is Unroutable, and only that one."""

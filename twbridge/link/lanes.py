@@ -70,20 +70,30 @@ class Publish:
 
 
 class Lane:
-    """The messages for one exchange: those that wait, and those the broker has not confirmed."""
+    """The messages for one exchange: those that wait, and those the broker has not confirmed.
+
+    Args:
+        name: like no other lane's.
+        exchange: the exchange.
+        confirms: whether the broker confirms them.
+    """
 
     __slots__ = (
         "channel",
+        "confirms",
         "exchange",
         "first_tag",
+        "name",
         "next_tag",
         "opening",
         "unconfirmed",
         "waiting",
     )
 
-    def __init__(self, exchange: str) -> None:
+    def __init__(self, name: str, exchange: str, confirms: bool) -> None:
+        self.name = name
         self.exchange = exchange
+        self.confirms = confirms
         self.channel: Channel | None = None
         self.opening = False
         #: No tag below it is unconfirmed.

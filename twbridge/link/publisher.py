@@ -1,4 +1,7 @@
-"""Publishing with confirms: one confirm channel per exchange, one bounded window."""
+"""Publishing with confirms: one confirm channel per exchange, one bounded window.
+
+What is published without has a channel per exchange of its own.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +37,8 @@ _log = Logger()
 PRESSING = 8 * 1024 * 1024
 #: Bytes of bodies that may wait to be sent; a publish past it fails at once.
 WAITING_MAX = 32 * 1024 * 1024
+#: What the name of a lane begins with whose messages nobody confirms; no exchange's does.
+UNCONFIRMED = "\0"
 
 
 class Publisher:
@@ -88,21 +93,23 @@ class Publisher:
         properties: Mapping[str, Any] | None,
         mandatory: bool,
         timeout: float | None,
+        confirm: bool,
     ) -> Deferred[None]:
         """See ``Link.publish``."""
         if self.waiting and self._waiting_bytes + len(body) > WAITING_MAX:
             return fail(NotReady(f"over {WAITING_MAX} bytes wait to be published already"))
         deadline = self._seconds() + (self._timeout if timeout is None else timeout)
-        lane = self._lanes.get(exchange)
+        name = exchange if confirm else UNCONFIRMED + exchange
+        lane = self._lanes.get(name)
         try:
             message_id, raw = self._stamp(properties or {})
             message = Publish(routing_key, raw, body, mandatory, message_id, deadline)
             deferred = message.deferred
             if lane is not None and lane.channel is not None and not lane.waiting and self._free():
-                self._lanes.move_to_end(exchange)
+                self._lanes.move_to_end(name)
                 self._send(lane, lane.channel, message)
             else:
-                self._keep(exchange, message)
+                self._keep(name, exchange, confirm, message)
         except EncodeError as error:
             return fail(error)
         if not self.pressed and (
@@ -113,7 +120,7 @@ class Publisher:
         assert deferred is not None
         return deferred
 
-    def _keep(self, exchange: str, message: Publish) -> None:
+    def _keep(self, name: str, exchange: str, confirm: bool, message: Publish) -> None:
         """Let it wait for its turn.
 
         Raises:
@@ -121,7 +128,7 @@ class Publisher:
         """
         short(message.routing_key, "routing key")
         short(exchange, "exchange")
-        lane = self._lane(exchange)
+        lane = self._lane(name, exchange, confirm)
         lane.waiting.append(message)
         self.waiting += 1
         self._waiting_bytes += len(message.body)
@@ -189,14 +196,15 @@ class Publisher:
 
     # -- lanes --------------------------------------------------------------------------------
 
-    def _lane(self, exchange: str) -> Lane:
-        lane = self._lanes.get(exchange)
+    def _lane(self, name: str, exchange: str, confirm: bool) -> Lane:
+        lane = self._lanes.get(name)
         if lane is None:
-            lane = self._lanes[exchange] = Lane(exchange)
+            confirms = confirm and self._confirmations
+            lane = self._lanes[name] = Lane(name, exchange, confirms)
             if len(self._lanes) > self._channels:
                 self._evict(lane)
         else:
-            self._lanes.move_to_end(exchange)
+            self._lanes.move_to_end(name)
         return lane
 
     def _evict(self, new: Lane | None = None) -> None:
@@ -204,7 +212,7 @@ class Publisher:
         over = len(self._lanes) - self._channels
         idle = [each for each in self._lanes.values() if each.idle and each is not new]
         for lane in idle[: max(over, 0)]:
-            del self._lanes[lane.exchange]
+            del self._lanes[lane.name]
             if lane.channel is not None:
                 lane.channel.close("idle")
 
@@ -222,7 +230,7 @@ class Publisher:
             if lane.exchange:
                 # So that a missing exchange is known before anything is published to it.
                 await channel.exchange_declare(exchange=lane.exchange, passive=True)
-            if self._confirmations:
+            if lane.confirms:
                 await channel.confirm_select()
         except EncodeError:
             channel.close("it was not used")
@@ -291,7 +299,7 @@ class Publisher:
                 deferred.errback(Failure())
             return
         connection.write(frames)
-        if not self._confirmations:
+        if not lane.confirms:
             message.settle(None)
             return
         message.body = b""  # written: it is the socket's now
