@@ -341,6 +341,27 @@ class LossTests(WsgiWorkerCase):
         self.until(lambda: crew.busy)
         self.assertEqual(self.waiting(), 0)
 
+    def test_what_may_have_been_lost_with_it_ends(self) -> None:
+        worker, crew = self.served()
+        bridge = self.bridge()
+        self.result(bridge.ask("1"))
+        crew.all[0].end()
+        self.network.pump()
+        self.result(bridge.ask("2"))
+        crew.all[0].say(Start(200, "OK", [], b"a", True))
+        self.network.pump()
+        self.lose(worker)
+        self.network.advance(5)
+        lost = Failed("lost", "the connection of its worker to the broker was lost")
+        self.assertEqual(bridge.got["1"], [OK, lost])
+        self.assertEqual(bridge.got["2"][1:], [lost])
+        self.assertEqual(crew.all[0].heard[1:], [Cancel("gone")])
+        crew.all[0].end()
+        self.network.pump()
+        self.assertEqual(bridge.got["2"][1:], [lost])
+        self.result(bridge.ask("3"))
+        self.until(lambda: crew.busy)
+
     def test_bridges_hear_of_the_new_control_queue(self) -> None:
         worker, crew = self.served()
         bridge = self.bridge()

@@ -13,21 +13,19 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from twbridge.amqp import Link
-from twbridge.errors import FrameError, TwbridgeError
+from twbridge.errors import FrameError
 from twbridge.rpc.slots import Lease
 from twbridge.wire import Delivery
 from twbridge.wsgi.lanes import Lanes, Work
 from twbridge.wsgi.messages import (
-    Accepted,
     BadMessage,
     Cancel,
-    Failed,
     encode,
     read_to_worker,
 )
+from twbridge.wsgi.replies import Replies
 from twbridge.wsgi.returning import Returning
 from twbridge.wsgi.room import Room
 
@@ -48,10 +46,7 @@ BACKUP: Final = 90.0
 #: Seconds after which one that runs is acknowledged: the broker takes back what is not after its
 #: consumer_timeout, 30 minutes by default.
 ACK: Final = 600.0
-#: Properties of messages to bridges.
-_PLAIN: Final = {"delivery_mode": 1, "timestamp": None, "app_id": None}
 _CANCEL: Final = b"\x92\x04"
-_LOST: Final = "the connection of its worker to the broker was lost"
 
 
 class Running:
@@ -76,11 +71,9 @@ class Running:
         clock: Any,
         control: Callable[[], str],
     ) -> None:
-        self._link = link
         self._lanes = lanes
-        self._accepted = encode(Accepted(worker))
         self._seconds = clock.seconds
-        self._control = control
+        self._replies = Replies(link, worker, control, self._hole)
         self.room = Room(lambda: (lanes.able, lanes.left_over))
         self._works: dict[str, Work] = {}
         self._waiting: deque[Work] = deque()
@@ -137,7 +130,7 @@ class Running:
         elif self._returning.is_fresh(work):
             return True
         elif not self._returning.repeat(work):
-            self._fail(work, "lost", "the worker that had it has died")
+            self._replies.fail(work, "lost", "the worker that had it has died")
             work.lease.ack()
         return False
 
@@ -183,8 +176,9 @@ class Running:
     def said(self, work: Work, message: bytes) -> None:
         """A message for the bridge."""
         if not work.muted:
-            work.told = work.answered = True
-            self._publish(work, message).addErrback(self._unsent, work)
+            if work.lane is not None:
+                work.heard = self._seconds()
+            self._replies.say(work, message)
 
     def ended(self, work: Work) -> None:
         """It has ended."""
@@ -192,6 +186,7 @@ class Running:
             return
         now = self._seconds()
         self._forget(work)
+        self._replies.ended(work)
         self.room.took(now - work.begun, now)
 
     def lost(self, work: Work, text: str) -> None:
@@ -202,45 +197,27 @@ class Running:
         if is_untouched and self._returning.repeat(work):
             self._works.pop(work.id, None)
         else:
-            self._fail(work, "lost", text)
+            self._replies.fail(work, "lost", text)
             self._forget(work)
 
     def ready(self) -> None:
         """There may be more lanes than before."""
         self.room.grow()
 
-    # -- to the bridge ----------------------------------------------------------------------
+    # -- the connection ---------------------------------------------------------------------
 
-    def _publish(self, work: Work, message: bytes) -> Deferred[None]:
-        properties = {"correlation_id": work.id, "reply_to": self._control(), **_PLAIN}
-        return self._link.publish("", work.reply_to, message, properties)
-
-    def _unsent(self, failure: Failure, work: Work) -> None:
-        """There is a hole in the answer: it ends here."""
-        failure.trap(TwbridgeError)
-        if work.muted:
-            return
-        _log.warn("{work}: the answer is lost: {error}", work=work, error=str(failure.value))
-        self._fail(work, "lost", _LOST)
-        if work.lane is not None and not work.over:
-            self._leave(work, encode(Cancel("gone")))
-
-    def _fail(self, work: Work, kind: Any, text: str) -> None:
-        if not work.muted:
-            work.muted = True
-            failed = encode(Failed(kind, text))
-            self._publish(work, failed).addErrback(_trap)
-
-    def _accept(self, work: Work) -> None:
-        if not work.muted:
-            work.told = True
-            self._publish(work, self._accepted).addErrback(_trap)
+    def cut(self) -> None:
+        """A connection to the broker was lost, and perhaps what was said last."""
+        self._replies.cut()
+        for work in list(self._works.values()):
+            if work.answered:
+                self._replies.lose(work)
 
     def accept_again(self) -> None:
         """There is a new control queue: bridges hear of it."""
         for work in self._works.values():
             if work.told:
-                self._accept(work)
+                self._replies.accept(work)
 
     # -- ends -------------------------------------------------------------------------------
 
@@ -250,6 +227,11 @@ class Running:
         if work.lane is not None and work.until is None:
             work.until = self._seconds() + work.timeout
             work.lane.tell(cancel)
+
+    def _hole(self, work: Work) -> None:
+        """The rest of its answer is of no use."""
+        if not work.over:
+            self._leave(work, encode(Cancel("gone")))
 
     def _end(self, work: Work) -> None:
         """End it, whatever it does."""
@@ -289,12 +271,12 @@ class Running:
     def _look(self, work: Work, now: float) -> None:
         """Look at one that runs."""
         if not work.told and now - work.begun > ACCEPT:
-            self._accept(work)
+            self._replies.accept(work)
         if work.until is not None and now > work.until:
             self._end(work)
         elif now - work.heard > work.timeout + BACKUP:
             _log.warn("{work}: nothing was heard of it, nor of who waits for it", work=work)
-            self._fail(work, "deadline", "nothing was heard of it")
+            self._replies.fail(work, "deadline", "nothing was heard of it")
             self._end(work)
         elif now - work.begun > ACK and not work.lease.answered:
             work.lease.ack_early()
@@ -312,7 +294,7 @@ class Running:
                 waiting.remove(work)
                 self._give_back(work)
             elif not work.told and now - work.since > WAIT:
-                self._accept(work)
+                self._replies.accept(work)
 
     # -- the end ----------------------------------------------------------------------------
 
@@ -334,7 +316,7 @@ class Running:
     def give_up(self) -> None:
         """Nobody gets answers any more; what runs goes on until its process is killed."""
         for work in list(self._works.values()):
-            self._fail(work, "lost", "its worker was told to end")
+            self._replies.fail(work, "lost", "its worker was told to end")
             self._forget(work)
         if self._sweeps.running:
             self._sweeps.stop()
@@ -344,7 +326,3 @@ class Running:
             idle, self._idle = self._idle, []
             for each in idle:
                 each.callback(None)
-
-
-def _trap(failure: Failure) -> None:
-    failure.trap(TwbridgeError)

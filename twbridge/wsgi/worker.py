@@ -114,6 +114,7 @@ class Worker:
         await self._crew.start()
         self._link.start()
         await self._connected()
+        self._link.on_state(self._look_link)
         await self._control.start().addErrback(_trap)
         try:
             await self._slots.start()
@@ -136,6 +137,10 @@ class Worker:
             await up
         finally:
             forget()
+
+    def _look_link(self, state: str) -> None:
+        if state == "connecting":
+            self._running.cut()
 
     def _keep_queue(self) -> None:
         """Where all lanes are busy for long there may be no consumer; the queue has to stay."""
