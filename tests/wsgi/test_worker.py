@@ -68,6 +68,12 @@ class WorkerTests(WsgiWorkerCase):
         self.pass_time(0.1)
         self.assertEqual((crew.busy, self.waiting()), ([], 0))
 
+    def test_a_look_whether_it_is_there_is_no_request(self) -> None:
+        _, crew = self.served()
+        self.result(self.link().publish("", "twbridge.wsgi.app", b"", mandatory=True))
+        self.pass_time(0.1)
+        self.assertEqual((crew.busy, self.waiting()), ([], 0))
+
     def test_a_word_for_an_unknown_request_is_ignored(self) -> None:
         _, crew = self.served()
         bridge = self.bridge()

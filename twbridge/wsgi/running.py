@@ -94,6 +94,9 @@ class Running:
     def take(self, lease: Lease) -> None:
         """A request has come."""
         delivery = lease.delivery
+        if not delivery.body:
+            lease.ack()  # a bridge has asked whether there is a queue
+            return
         try:
             properties = delivery.properties
             id, reply_to = properties["correlation_id"], properties["reply_to"]
