@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from enum import Enum, auto
+from functools import lru_cache
 from typing import Final
 
 from twbridge.wsgi.messages import Fields
@@ -26,6 +28,8 @@ _HOP: Final = frozenset(
         "upgrade",
     }
 )
+#: What ``Connection`` says as a rule.
+_USUAL: Final = frozenset({"keep-alive", "Keep-Alive", "close"})
 #: What ``Connection`` may say without naming a field.
 _OPTIONS: Final = frozenset({"", "close", "keep-alive"})
 _NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
@@ -50,11 +54,11 @@ def forwarded(fields: Iterable[tuple[str, str]]) -> Fields:
     kept: Fields = []
     named: set[str] = set()
     for name, value in fields:
-        name = name.lower()
-        if name == "connection":
+        small = _request_name(name)
+        if small:
+            kept.append((small, value))
+        elif value not in _USUAL and name.lower() == "connection":
             named |= _named(value)
-        elif name not in _HOP and name != "proxy" and "_" not in name and name[:6] != "proxy-":
-            kept.append((name, value))
     return [each for each in kept if each[0] not in named] if named else kept
 
 
@@ -75,17 +79,17 @@ def checked(status: int, reason: str, fields: Iterable[tuple[str, str]]) -> Fiel
     named: set[str] = set()
     lengths: set[str] = set()
     for name, value in fields:
-        if _NAME(name) is None:
+        kind = _kind(name)
+        if kind is _Kind.NONE:
             raise ValueError(f"{name[:100]!r} is not the name of a header field")
-        if _TEXT(value) is None:
+        if not (value.isprintable() and value.isascii()) and _TEXT(value) is None:
             raise ValueError(f"the value of {name[:100]} has a character that HTTP does not allow")
-        small = name.lower()
-        if small == "connection":
-            named |= _named(value)
-        elif small == "content-length":
-            lengths.add(value.strip(" \t"))
-        elif small not in _HOP and small[:6] != "proxy-":
+        if kind is _Kind.OTHER:
             kept.append((name, value.strip(" \t")))
+        elif kind is _Kind.LENGTH:
+            lengths.add(value.strip(" \t"))
+        elif kind is _Kind.CONNECTION:
+            named |= _named(value)
     if named:
         kept = [each for each in kept if each[0].lower() not in named]
     if len(lengths) == 1 and status != 204:
@@ -105,6 +109,38 @@ def content_length(fields: Fields) -> int | None:
 def is_bodiless(method: str, status: int) -> bool:
     """Whether the answer has no body, whatever its fields say."""
     return method == "HEAD" or status in _BODILESS
+
+
+class _Kind(Enum):
+    """What becomes of a field of an answer."""
+
+    NONE = auto()
+    CONNECTION = auto()
+    HOP = auto()
+    LENGTH = auto()
+    OTHER = auto()
+
+
+# Names repeat; but they come from others, so not any number of them is known.
+@lru_cache(maxsize=256)
+def _kind(name: str) -> _Kind:
+    if _NAME(name) is None:
+        return _Kind.NONE
+    small = name.lower()
+    if small == "connection":
+        return _Kind.CONNECTION
+    if small == "content-length":
+        return _Kind.LENGTH
+    return _Kind.HOP if small in _HOP or small.startswith("proxy-") else _Kind.OTHER
+
+
+@lru_cache(maxsize=256)
+def _request_name(name: str) -> str:
+    """The name in small letters; empty for one that does not go to the application."""
+    small = name.lower()
+    if small in _HOP or small == "proxy" or small.startswith("proxy-") or "_" in small:
+        return ""
+    return small
 
 
 def _named(value: str) -> set[str]:
