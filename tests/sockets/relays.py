@@ -80,6 +80,8 @@ class Side:
         self.failure: Failure | None = None
         #: Answers at once.
         self.body: bytes | None = None
+        #: Begins to.
+        self.streams = False
         self.refused: Refusal | None = None
 
     def find(self, head: Head, client: Client) -> Side | None:
@@ -95,6 +97,8 @@ class Side:
             out.failed(self.failure)
         elif self.body is not None:
             relayed.answer(self.body)
+        elif self.streams:
+            relayed.begin(b"abc")
         return relayed
 
     def refusal(self, error: IRelayError) -> Refusal:

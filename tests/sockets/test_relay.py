@@ -224,10 +224,17 @@ class KeepAliveTests(RelayCase):
 
     def test_a_connection_has_so_many_requests(self) -> None:
         self.side.body = b"hello"
-        wire = self.ask(request("GET") * 11)
+        wire = self.ask(request("GET") * 10)
         self.clock.advance(0)
-        self.assertEqual(len(answers(wire.take())), 10)
+        found = answers(wire.take())
+        self.assertEqual([each.fields.get("connection") for each in found], [None] * 9 + ["close"])
         self.assertIsNotNone(wire.lost)
+
+    def test_one_who_sends_more_sees_the_answers_before(self) -> None:
+        self.side.body = b"hello"
+        wire = self.ask(request("GET") * 11)
+        self.assertEqual(len(answers(wire.take())), 10)
+        self.assertTrue(wire.half_closed)
 
     def test_an_idle_one_ends(self) -> None:
         self.side.body = b"hello"

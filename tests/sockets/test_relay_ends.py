@@ -263,6 +263,13 @@ class PressureTests(RelayCase):
         body = wire.received.partition(b"\r\n\r\n")[2]
         self.assertEqual(len(unchunk(body)), 70_030)
 
+    def test_one_who_answers_at_once_and_on_and_on_is_told_what_is_taken(self) -> None:
+        self.side.streams = True
+        wire = self.get()
+        self.assertEqual(self.newest.taken, [3])
+        self.newest.out.part(b"", False)
+        self.assertEqual(unchunk(wire.received.partition(b"\r\n\r\n")[2]), b"abc")
+
     def test_the_next_request_waits_until_the_socket_has_taken_it(self) -> None:
         wire = self.ask(request("GET") * 2)
         wire.reading = False

@@ -248,7 +248,7 @@ class Front(Protocol):
 
     def relayed(self, rest: bytes, *, stays: bool, linger: bool) -> None:
         """Its answer is written. The connection lives on, from `rest`; or it closes, and its
-        client may `linger` over a body that nobody wants.
+        client may `linger` over what it sends and nobody wants.
         """
         limits = self.factory.limits
         if stays:

@@ -70,7 +70,7 @@ class Connection(Protocol):
 
     def relayed(self, rest: bytes, *, stays: bool, linger: bool) -> None:
         """The answer is written. The connection lives on, from `rest`; or it closes, and its
-        client may `linger` over a body that nobody wants.
+        client may `linger` over what it sends and nobody wants.
         """
 
     def refuse(self, refusal: Refusal) -> None:
@@ -126,7 +126,7 @@ class Relay:
         self._relay: IRelay | None = None
         self._framing: Framing | None = None
         self._stays = False
-        self._pumping = False
+        self._pumping = self._settling = False
         # The socket takes nothing more for now.
         self._paused = False
         # Bytes of the answer's body that the socket has not taken yet.
@@ -170,6 +170,7 @@ class Relay:
             if self._state is State.READING and upload.ready:
                 self._state = State.WAITING
                 self._relay = self._side.relay(self._head, self._client, upload.length, self)
+                self._settle()
             # Whoever answers at once wants nothing of the body.
             while self._state in _TOLD and upload.ready:
                 assert self._relay is not None
@@ -219,9 +220,16 @@ class Relay:
             self._settle()
 
     def _settle(self) -> None:
-        if self._owed and not self._paused and self._relay is not None:
-            size, self._owed = self._owed, 0
-            self._relay.drained(size)
+        if self._settling or self._relay is None:
+            return
+        self._settling = True
+        try:
+            # More may come meanwhile.
+            while self._owed and not self._paused and self._state is State.ANSWERING:
+                size, self._owed = self._owed, 0
+                self._relay.drained(size)
+        finally:
+            self._settling = False
 
     def _broken(self, fault: str, more: bool) -> None:
         self._log.warn(
@@ -263,7 +271,8 @@ class Relay:
     def _finish(self) -> None:
         self._end()
         upload = self._upload
-        self._connection.relayed(upload.rest, stays=self._stays, linger=not upload.complete)
+        unread = not upload.complete or bool(upload.rest)
+        self._connection.relayed(upload.rest, stays=self._stays, linger=unread)
 
     # -- the socket
 
@@ -276,7 +285,7 @@ class Relay:
         self._paused = False
         if self._state is State.DRAINING:
             self._finish()
-        elif self._state is State.ANSWERING:
+        else:
             self._settle()
 
     def stopProducing(self) -> None:

@@ -214,7 +214,8 @@ class WebSite(server.Site):
             _Folder(children), requestFactory=_Request, reactor=clock, timeout=idle_seconds
         )
         self._paths = frozenset(websocket_paths)
-        self._own = self._paths | {"/healthz", "/readyz"} | {f"/static/{name}" for name in statics}
+        leaves = {f"/{name}" for name in children if name not in ("", "static")}
+        self._own = self._paths | leaves | {f"/static/{name}" for name in statics}
         self._upgrade = _Line(426, "This is a WebSocket.", [(b"upgrade", b"websocket")])
 
     def knows(self, path: str) -> bool:
