@@ -23,6 +23,7 @@ from tests.integration.wsgi_client import Answer, ask
 PLAIN = "tests.integration.wsgi_plain:application"
 VALIDATED = "tests.integration.wsgi_plain:validated"
 FLASK = "tests.integration.wsgi_flask:app"
+ONE = ("--processes", "1")
 DJANGO = "tests.integration.wsgi_site.wsgi:application"
 
 

@@ -6,14 +6,14 @@ import hashlib
 import re
 from urllib.parse import quote
 
-from tests.integration.wsgi_cases import DJANGO, FLASK, VALIDATED, WsgiCase, cookies, form
+from tests.integration.wsgi_cases import DJANGO, FLASK, ONE, VALIDATED, WsgiCase, cookies, form
 from tests.integration.wsgi_client import Answer
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 #: More than Flask and Django keep in memory of an upload, and many pieces.
 UPLOAD = bytes(range(256)) * 12_000
 MOUNTS = {"flask": "", "site": "", "valid": ""}
-SERVED = (("flask", FLASK), ("site", DJANGO), ("valid", VALIDATED))
+SERVED = (("flask", FLASK, *ONE), ("site", DJANGO, *ONE), ("valid", VALIDATED, *ONE))
 SECRET = "a secret of the inside"
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections import Counter
 
+from twisted.internet.defer import Deferred
+
 from tests.integration.rabbitmq import in_thread
-from tests.integration.wsgi_cases import PLAIN, WsgiCase, children, kill, lives, parent
+from tests.integration.wsgi_cases import ONE, PLAIN, WsgiCase, children, kill, lives, parent
 from tests.integration.wsgi_client import Http
 
 #: Seconds that the queue of a mount outlives its workers, and somebody to notice.
 GONE = 8.0
-MOUNTS = {"named": ""}
+MOUNTS = dict.fromkeys(("named", "two", "shared", "drained"), "")
 SERVED = (("two", PLAIN, "--processes", "2"),)
 RULE = '[[allow]]\noperation = "subscribe"\ndestination = "/topic/news"\n'
 
@@ -25,11 +27,8 @@ class Life(WsgiCase):
         answer = await self.ask("GET", hello)
         self.assertEqual(answer.status, 503)
         self.assertLess(time.monotonic() - begin, 1.0)
-        answer = await self.ask("GET", self.path("nobody", "/hello"))
-        self.assertEqual(answer.status, 404)
-        self.assertIn(f"no worker serves {self.path('nobody')}", answer.text)
 
-        worker = await self.worker("named")
+        worker = await self.worker("named", *ONE)
         last = self.ask("GET", self.path("named", "/sleep?name=last&seconds=0.5"))
         await self.noted("sleep", "last")
         self.assertEqual(await in_thread(worker.stop), 0)
@@ -38,13 +37,13 @@ class Life(WsgiCase):
         begin = time.monotonic()
         self.assertEqual((await self.ask("POST", late)).status, 503)
         self.assertLess(time.monotonic() - begin, GONE)
-        await self.worker("named")
+        await self.worker("named", *ONE)
         self.assertEqual(await self.texts([self.ask("GET", hello)]), ["Hello"])
         self.assertEqual(self.notes("sleep", "late"), [])
 
     async def test_several_workers_share_and_one_that_is_killed_takes_nothing_along(self) -> None:
         """What another one may run again it runs; of all else the client is told."""
-        workers = [self.begun("shared", PLAIN) for _ in range(3)]
+        workers = [self.begun("shared", PLAIN, *ONE) for _ in range(3)]
         for worker in workers:
             self.addCleanup(in_thread, worker.close)
         for worker in workers:
@@ -88,14 +87,14 @@ class Life(WsgiCase):
         self.assertEqual(len(self.notes("sleep", "post")), 1)
 
     async def test_sigterm_drains_and_what_waits_is_for_another(self) -> None:
-        first = await self.worker("drained")
+        first = await self.worker("drained", *ONE)
         runs = self.ask("GET", self.path("drained", "/sleep?name=runs&seconds=1.5"))
         await self.noted("sleep", "runs")
         waits = [
             self.ask("POST", self.path("drained", f"/sleep?name=waits{number}"))
             for number in range(4)
         ]
-        other = self.begun("drained", PLAIN)
+        other = self.begun("drained", PLAIN, *ONE)
         self.addCleanup(in_thread, other.close)
         ended = in_thread(first.stop)
         self.assertEqual(await self.texts([runs, *waits]), ["slept"] * 5)
@@ -119,11 +118,21 @@ class Life(WsgiCase):
         )
         self.assertEqual(len(set(pids)), 2)
 
-    async def test_with_rules_only_named_mounts_are_served(self) -> None:
-        bridge = await self.another("--amqp-url", self.node.url(), toml=RULE)
-        answer = await in_thread(bridge.get, self.path("two", "/hello"))
+    async def test_without_rules_and_mounts_a_worker_names_its_own_and_else_none_does(
+        self,
+    ) -> None:
+        starting = [
+            Deferred.fromCoroutine(self.another("--amqp-url", self.node.url(), toml=toml))
+            for toml in ("", RULE)
+        ]
+        opened, ruled = [await each for each in starting]
+        two, nobody = self.path("two", "/hello"), self.path("nobody")
+        self.assertEqual(await in_thread(opened.get, two), (200, "Hello"))
+        answer = await in_thread(opened.get, f"{nobody}/hello")
         self.assertEqual(answer.status, 404)
-        self.assertEqual(await self.texts([self.ask("GET", self.path("two", "/hello"))]), ["Hello"])
+        self.assertIn(f"no worker serves {nobody}.", answer.body)
+        answer = await in_thread(ruled.get, two)
+        self.assertEqual(answer.status, 404)
 
     def restart(self) -> None:
         """Kill the broker, and have it back."""
