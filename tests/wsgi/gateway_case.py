@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from pamqp import commands
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fakes import FakeLink, FakePublish, delivery
 from twbridge.amqp import LinkOptions
+from twbridge.errors import Unroutable
+from twbridge.wire import Content, encode_properties
 from twbridge.wsgi.gateway import Gateway
 from twbridge.wsgi.messages import (
     WINDOW,
@@ -26,9 +31,50 @@ MOUNT = Mount("/app", timeout=10.0)
 
 
 class MountLink(FakeLink):
-    """A link that says how long it waits."""
+    """A link that gives messages back. ``writes`` is whether it writes at once."""
 
     options = LinkOptions()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes = True
+        #: Those that nobody confirms.
+        self.unconfirmed: list[FakePublish] = []
+        self._on_return: list[Callable[[Content], object]] = []
+
+    def publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        properties: dict[str, Any] | None = None,
+        *,
+        mandatory: bool = False,
+        timeout: float | None = None,
+        confirm: bool = True,
+    ) -> Deferred[None]:
+        answer = super().publish(
+            exchange, routing_key, body, properties, mandatory=mandatory, timeout=timeout
+        )
+        if not confirm:
+            self.unconfirmed.append(self.published[-1])
+            if self.writes:
+                answer.callback(None)
+        return answer
+
+    def on_return(self, callback: Callable[[Content], object]) -> Callable[[], None]:
+        self._on_return.append(callback)
+        return lambda: self._on_return.remove(callback)
+
+    def give_back(self, publish: FakePublish) -> None:
+        """Nobody took it."""
+        assert publish.mandatory
+        method = commands.Basic.Return(312, "NO_ROUTE", "", publish.routing_key)
+        content = Content(1, method, encode_properties(publish.properties), publish.body)
+        for callback in list(self._on_return):
+            callback(content)
+        if publish not in self.unconfirmed:
+            publish.answer.errback(Unroutable(312, "NO_ROUTE"))
 
 
 class FakeAnswering:

@@ -5,18 +5,15 @@ from __future__ import annotations
 from typing import cast
 
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
-from twisted.python.failure import Failure
 
-from tests.fakes import delivery
+from tests.fakes import FakePublish, delivery
 from tests.wsgi.gateway_case import GatewayCase, ok
 from twbridge.errors import (
     ChannelClosed,
-    ConfirmTimeout,
     Nacked,
     NotReady,
     OutcomeUnknown,
     QueueDeleted,
-    Unroutable,
 )
 from twbridge.wsgi.messages import (
     PIECE,
@@ -29,6 +26,7 @@ from twbridge.wsgi.messages import (
     Upload,
     encode,
 )
+from twbridge.wsgi.ports import Mount
 
 
 class BadWorkerTests(GatewayCase):
@@ -147,8 +145,8 @@ class AnotherWorkerTests(GatewayCase):
     def lose(self, control: str = "w1") -> None:
         """What was sent to a worker comes back."""
         for each in self.link.published:
-            if each.routing_key == control and not each.answer.called:
-                each.answer.errback(Failure(Unroutable(312, "NO_ROUTE")))
+            if each.routing_key == control and each.mandatory:
+                self.link.give_back(each)
 
     def test_a_worker_that_is_gone_is_noticed(self) -> None:
         client, _ = self.forward("POST")
@@ -195,7 +193,7 @@ class AnotherWorkerTests(GatewayCase):
         self.advance(1.25)
         self.lose()
         self.advance(1.0)
-        self.probes[-1].answer.errback(Unroutable(312, "NO_ROUTE"))
+        self.link.give_back(self.probes[-1])
         self.assertEqual(client.status, 502)
 
     def test_a_worker_is_asked_for_once_a_second_whatever_it_does(self) -> None:
@@ -211,7 +209,7 @@ class NoWorkerTests(GatewayCase):
 
     def test_there_is_no_queue(self) -> None:
         client, _ = self.forward()
-        self.link.published[0].answer.errback(Unroutable(312, "NO_ROUTE"))
+        self.link.give_back(self.link.published[0])
         self.assertEqual(client.status, 503)
         self.assertTrue(client.errors[0].unserved)
 
@@ -223,7 +221,7 @@ class NoWorkerTests(GatewayCase):
         self.assertEqual(probe.routing_key, "twbridge.wsgi.app")
         self.assertEqual((probe.properties["expiration"], probe.mandatory), ("0", True))
         late, _ = self.forward()
-        probe.answer.errback(Unroutable(312, "NO_ROUTE"))
+        self.link.give_back(probe)
         self.assertEqual([each.status for each in clients], [0, 503, 503])
         self.assertTrue(clients[1].errors[0].unserved)
         self.assertEqual(late.status, 0)
@@ -243,7 +241,6 @@ class NoWorkerTests(GatewayCase):
             NotReady("away"),
             OutcomeUnknown("lost"),
             Nacked("full"),
-            ChannelClosed(403, "forbidden"),
         ):
             self.advance(1.25)
             self.probes[-1].answer.errback(error)
@@ -254,32 +251,70 @@ class BrokerTests(GatewayCase):
     """The broker does not take a request, or is lost."""
 
     def refuse(self, error: Exception) -> int:
+        self.link.writes = False
         client, _ = self.forward()
         self.link.published[-1].answer.errback(error)
         return client.status
 
     def test_a_request_that_did_not_run(self) -> None:
         self.assertEqual(self.refuse(NotReady("away")), 503)
-        self.assertEqual(self.refuse(Nacked("full")), 503)
         self.assertEqual(self.refuse(ChannelClosed(403, "forbidden")), 503)
 
     def test_a_request_that_may_have_run(self) -> None:
-        self.assertEqual(self.refuse(OutcomeUnknown("lost")), 502)
-
-    def test_a_request_that_is_confirmed_late_has_its_time(self) -> None:
-        self.assertEqual(self.refuse(ConfirmTimeout("late")), 0)
+        client, _ = self.forward()
+        accepted, _ = self.forward()
+        self.say(Accepted("w"))
+        self.link.writes = False
+        unsent, _ = self.forward()
+        self.link.become("connecting")
+        self.assertEqual((client.status, accepted.status, unsent.status), (502, 0, 0))
+        self.link.published[-1].answer.callback(None)
         self.say(ok())
+        self.assertTrue(unsent.complete)
+
+    def test_one_that_waits_at_the_link_has_no_answer_without_its_queue(self) -> None:
+        self.link.writes = False
+        client, _ = self.forward()
+        self.consumer.on_lost()
+        self.assertEqual(client.status, 502)
+        self.link.published[-1].answer.callback(None)
         self.assertEqual(self.gateway.pending, 0)
+
+    def test_a_request_that_waits_at_the_link_is_given_up(self) -> None:
+        self.link.writes = False
+        client, _ = self.forward(mount=Mount("/app", timeout=60.0))
+        self.advance(10.5)
+        self.assertEqual(client.status, 503)
+        self.link.published[-1].answer.errback(NotReady("late"))
+
+    def test_a_broker_that_forbids_is_noticed(self) -> None:
+        client, _ = self.forward()
+        self.advance(1.25)
+        self.probes[0].answer.errback(ChannelClosed(403, "forbidden"))
+        self.assertEqual(client.status, 503)
+
+    def test_nothing_but_a_look_is_confirmed(self) -> None:
+        self.forward()
+        self.advance(1.25)
+        self.say(Accepted("w"))
+        self.advance(1.25)
+        self.assertEqual([each.body for each in self.probes], [b""])
+        self.assertEqual(len(self.link.unconfirmed), len(self.link.published) - 1)
+
+    def test_what_comes_back_may_be_others(self) -> None:
+        client, _ = self.forward()
+        for properties in ({}, {"correlation_id": "x"}):
+            other = FakePublish("", "q", b"", properties, True)
+            self.link.unconfirmed.append(other)
+            self.link.give_back(other)
+        broken = FakePublish("", "w1", b"?", {"correlation_id": self.id_of(0)}, True)
+        self.link.unconfirmed.append(broken)
+        self.link.give_back(broken)
+        self.assertEqual(client.errors, [])
 
     def test_an_error_that_nobody_expects(self) -> None:
         self.assertEqual(self.refuse(ZeroDivisionError()), 503)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-
-    def test_a_request_that_a_worker_has_was_published(self) -> None:
-        client, _ = self.forward()
-        self.say(Accepted("w"))
-        self.link.published[0].answer.errback(OutcomeUnknown("lost"))
-        self.assertEqual(client.status, 0)
 
     def test_the_queue_of_the_answers_is_lost(self) -> None:
         client, _ = self.forward()
@@ -307,6 +342,7 @@ class BrokerTests(GatewayCase):
         client, forwarded = self.forward()
         client.on_data = forwarded.drained
         self.say(ok(b"x" * PIECE, True))
+        self.link.writes = False
         self.say(Part(1, b"x" * PIECE, True))
         self.link.published[-1].answer.errback(NotReady("away"))
         self.assertEqual(client.status, 502)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import uuid
 from collections.abc import Callable
 from itertools import count
@@ -15,17 +14,15 @@ from twisted.python.failure import Failure
 
 from twbridge.amqp import Link
 from twbridge.errors import (
-    ConfirmTimeout,
+    ChannelClosed,
     FrameError,
-    OutcomeUnknown,
     TwbridgeError,
     Unroutable,
 )
 from twbridge.rpc.ownqueue import OwnQueue
-from twbridge.wire import Delivery
+from twbridge.wire import Content, Delivery
 from twbridge.wsgi.complaints import Complaints
 from twbridge.wsgi.messages import (
-    CONTENT_TYPE,
     Accepted,
     BadMessage,
     Cancel,
@@ -35,12 +32,13 @@ from twbridge.wsgi.messages import (
     Start,
     ToBridge,
     ToWorker,
-    encode,
     read_to_bridge,
+    read_to_worker,
 )
-from twbridge.wsgi.pending import LOST, Pending
+from twbridge.wsgi.pending import Pending
 from twbridge.wsgi.phases import LOOK_SECONDS, Phase
 from twbridge.wsgi.ports import Answering, Forwarded, GatewayError, Mount
+from twbridge.wsgi.sending import Sending
 
 __all__ = ["HELD_MAX", "TICK", "Gateway"]
 
@@ -53,13 +51,9 @@ HELD_MAX: Final = 256
 
 #: To see whether a worker's queue is there: it comes back if it is not.
 _NOTHING: Final = Credit(0)
-#: The same for the queue of a mount, with an empty body. To declare it passively would be to use
-#: it, and it would never expire. The message does, unless a worker is free, which drops it.
-_PROBE: Final = {"expiration": "0", "delivery_mode": 1, "timestamp": None, "app_id": None}
 
 _LOST_BROKER: Final = "The connection to the broker was lost; the request may have run."
 _NO_BROKER: Final = "The broker can't be reached."
-_NO_WORKER: Final = "No worker serves this."
 _STOPPING: Final = "The bridge is about to stop."
 
 
@@ -75,6 +69,7 @@ class Gateway:
 
     def __init__(self, link: Link, reactor: Any) -> None:
         self._link = link
+        self._sending = Sending(link)
         self._clock = reactor
         #: The time, as `Pending` needs it.
         self.seconds: Callable[[], float] = reactor.seconds
@@ -93,7 +88,11 @@ class Gateway:
         self._looks: dict[str, Pending] = {}
         self._looked: dict[str, float] = {}
         self._complaints = Complaints(reactor.seconds)
-        self._forget_pressure = link.on_pressure(self._pressure)
+        self._forget = [
+            link.on_pressure(self._pressure),
+            link.on_return(self._returned),
+            link.on_state(self._state),
+        ]
 
     # -- for whoever speaks HTTP ----------------------------------------------------------------
 
@@ -136,7 +135,8 @@ class Gateway:
         if self._stopped:
             return succeed(None)
         self._stopped = True
-        self._forget_pressure()
+        for forget in self._forget:
+            forget()
         for each in list(self._pending.values()):
             each.fail(GatewayError(503, _STOPPING))
         if self._timer is not None:
@@ -165,42 +165,14 @@ class Gateway:
             self._send(pending, request)
 
     def _send(self, pending: Pending, request: Request) -> None:
-        pending.phase = Phase.SENT
-        left = max(pending.left(self.seconds()), 0.001)
-        properties = {
-            "content_type": CONTENT_TYPE,
-            "correlation_id": pending.id,
-            "reply_to": self._reply_to,
-            "expiration": str(math.ceil(left * 1000)),
-            "delivery_mode": 1,
-            "timestamp": None,
-            "app_id": None,
-        }
-        published = self._link.publish(
-            "",
-            pending.queue,
-            encode(request),
-            properties,
-            mandatory=True,
-            timeout=min(left, self.patience),
-        )
-        published.addErrback(self._refused, pending)
+        left = pending.left(self.seconds())
+        sent = self._sending.request(pending.id, pending.queue, request, self._reply_to, left)
+        sent.addCallbacks(self._sent, self._not_sent, (pending,), {}, (pending,))
 
     def tell(self, pending: Pending, message: ToWorker, control: str) -> None:
         """Send a message about a request to the worker that has that queue."""
-        told = self._tell(pending.id, control, message)
-        told.addErrback(self._not_told, pending, message, control)
-
-    def _tell(self, id: str, control: str, message: ToWorker) -> Deferred[None]:
-        properties = {
-            "content_type": CONTENT_TYPE,
-            "correlation_id": id,
-            "delivery_mode": 1,
-            "timestamp": None,
-            "app_id": None,
-        }
-        mandatory = type(message) is not Cancel
-        return self._link.publish("", control, encode(message), properties, mandatory=mandatory)
+        told = self._sending.tell(pending.id, control, message)
+        told.addErrback(self._not_told, pending)
 
     def wait(self, pending: Pending) -> None:
         """Call its ``want`` when there is room again."""
@@ -224,35 +196,40 @@ class Gateway:
 
     # -- what becomes of messages ---------------------------------------------------------------
 
-    def _refused(self, failure: Failure, pending: Pending) -> None:
-        """The request was not published, or nobody knows."""
-        if pending.phase is not Phase.SENT:
-            return  # a worker has it, whatever the broker has said
+    def _sent(self, _: object, pending: Pending) -> None:
+        if pending.phase is Phase.HELD:
+            pending.phase = Phase.SENT
+
+    def _not_sent(self, failure: Failure, pending: Pending) -> None:
         error = failure.value
-        if isinstance(error, Unroutable):
-            pending.fail(GatewayError(503, _NO_WORKER, unserved=True))
-        elif isinstance(error, ConfirmTimeout):
-            pass  # its deadline ends it
-        elif isinstance(error, OutcomeUnknown):
-            pending.fail(GatewayError(502, _LOST_BROKER))
-        else:
-            if not isinstance(error, TwbridgeError):
-                _log.failure("A request could not be published", failure)
+        if not isinstance(error, TwbridgeError):
+            _log.failure("A request could not be published", failure)
+        if pending.phase is not Phase.OVER:
             self.complain(pending, str(error))
             pending.fail(GatewayError(503, _NO_BROKER))
 
-    def _not_told(
-        self, failure: Failure, pending: Pending, message: ToWorker, control: str
-    ) -> None:
-        """A worker did not get a message."""
-        error = failure.value
-        if not isinstance(error, Unroutable):
-            if not isinstance(error, TwbridgeError):
-                _log.failure("A worker could not be told", failure)
-            pending.fail(GatewayError(502, _LOST_BROKER))
+    def _not_told(self, failure: Failure, pending: Pending) -> None:
+        if not failure.check(TwbridgeError):
+            _log.failure("A worker could not be told", failure)
+        pending.fail(GatewayError(502, _LOST_BROKER))
+
+    def _returned(self, content: Content) -> None:
+        """Nobody took a message, of this link's, whoever sent it."""
+        try:
+            id = content.properties.get("correlation_id", "")
+            pending = self._pending.get(id)
+            if pending is None:
+                return
+            queue = content.method.routing_key
+            if queue == pending.queue:
+                pending.unserved()
+                return
+            message = read_to_worker(content.body)
+        except (BadMessage, FrameError) as error:
+            self._complaints.add(f"a message that came back: {error}")
             return
         for each in list(self._pending.values()):
-            if each.control == control:
+            if each.control == queue:
                 each.lose_worker(message if each is pending else _NOTHING)
 
     def _delivered(self, delivery: Delivery) -> None:
@@ -282,7 +259,7 @@ class Gateway:
             isinstance(message, Start) and message.more
         )
         if began and control and id.startswith(self._prefix):
-            told = self._tell(id, control, Cancel("gone"))
+            told = self._sending.tell(id, control, Cancel("gone"))
             told.addErrback(lambda failure: failure.trap(TwbridgeError) and None)
 
     # -- the link and the clock -----------------------------------------------------------------
@@ -298,8 +275,16 @@ class Gateway:
     def _lost(self) -> None:
         self._reply_to = ""
         for each in list(self._pending.values()):
-            if each.phase >= Phase.SENT:
+            # Those that wait at the link name the lost queue.
+            if each.phase >= Phase.HELD and each.id not in self._held:
                 each.fail(GatewayError(502, _LOST_BROKER))
+
+    def _state(self, state: str) -> None:
+        if state == "connecting":
+            # What was written to a connection that is lost may have arrived or not.
+            for each in list(self._pending.values()):
+                if each.phase is Phase.SENT:
+                    each.fail(GatewayError(502, _LOST_BROKER))
 
     def _pressure(self, pressed: bool) -> None:
         waiting, self._waiting = self._waiting, {}
@@ -332,18 +317,14 @@ class Gateway:
             for each in self._pending.values()
             if each.phase is Phase.SENT and each.queue == name
         ]
-        probed = self._link.publish("", name, b"", _PROBE, mandatory=True)
-        probed.addErrback(self._not_there, sent)
+        self._sending.probe(name).addErrback(self._not_there, sent)
 
     def _not_there(self, failure: Failure, sent: list[Pending]) -> None:
         error = failure.value
         if not isinstance(error, TwbridgeError):
             _log.failure("A queue could not be looked at", failure)
-        if isinstance(error, Unroutable):
-            for each in sent:
-                if each.phase is Phase.SENT:
-                    each.fail(
-                        GatewayError(502, LOST)
-                        if each.had_worker
-                        else GatewayError(503, _NO_WORKER, unserved=True)
-                    )
+        for each in sent:
+            if isinstance(error, Unroutable):
+                each.unserved()
+            elif isinstance(error, ChannelClosed) and each.phase is Phase.SENT:
+                self._not_sent(failure, each)  # it had no better luck, and nobody was told

@@ -21,26 +21,18 @@ from twbridge.wsgi.messages import (
     ToWorker,
     Upload,
 )
-from twbridge.wsgi.phases import (
-    AWAY_SECONDS,
-    BODY_SECONDS,
-    LOOK_SECONDS,
-    TAKE_SECONDS,
-    Phase,
-    Way,
-)
+from twbridge.wsgi.phases import AWAY_SECONDS, BODY_SECONDS, LOOK_SECONDS, TAKE_SECONDS, Phase, Way
 from twbridge.wsgi.ports import Answering, GatewayError, Mount
 from twbridge.wsgi.windows import AnswerBody, RequestBody
 
-__all__ = ["LOST", "Pending"]
+__all__ = ["Pending"]
 
-#: To clients whose request may have run, where nobody is left to tell.
-LOST: Final = "The application's worker was lost; the request may have run."
+_LOST: Final = "The application's worker was lost; the request may have run."
 _LATE: Final = "The application did not answer in time."
 #: What clients read of a worker's `Failed`.
 _FAILED: Final = {
     "app": (500, "The application failed."),
-    "lost": (502, LOST),
+    "lost": (502, _LOST),
     "deadline": (504, _LATE),
     "stopping": (503, "The application's worker is about to stop."),
 }
@@ -153,7 +145,7 @@ class Pending:
     def want(self) -> None:
         """Ask for more of the body, if the worker allows it and there is room."""
         if self._wanting:
-            return  # the client answers at once
+            return
         self._wanting = True
         while self._uploads.wanted and not self._asked and self.phase is not Phase.OVER:
             if self._way.pressed:
@@ -269,7 +261,7 @@ class Pending:
             if self.phase is Phase.HELD:
                 due = min(due, self._since + self._way.patience)
         if self._away_since is not None and now >= self._away_since + AWAY_SECONDS:
-            error, due = GatewayError(502, LOST), now
+            error, due = GatewayError(502, _LOST), now
         if now >= due:
             self.fail(error, "deadline" if error.status == 504 else "gone")
             return
@@ -288,6 +280,13 @@ class Pending:
             return GatewayError(504, "No worker was free to answer in time.")
         return GatewayError(504, _LATE)
 
+    def unserved(self) -> None:
+        """The queue of the mount is not there; so no worker has it, unless one has said so."""
+        if self.phase is Phase.SENT and self.had_worker:
+            self.fail(GatewayError(502, _LOST))
+        elif self.phase in (Phase.HELD, Phase.SENT):
+            self.fail(GatewayError(503, "No worker serves this.", unserved=True))
+
     def lose_worker(self, message: ToWorker) -> None:
         """The queue of the worker that has it is gone, and so is this message to it.
 
@@ -296,7 +295,7 @@ class Pending:
         """
         self.control = ""
         if isinstance(message, Upload):
-            self.fail(GatewayError(502, LOST))
+            self.fail(GatewayError(502, _LOST))
             return
         if isinstance(message, Credit):
             self._body.keep(message.size)
@@ -340,7 +339,7 @@ class Pending:
         if self.control:
             self._tell(upload, self.control)
         else:
-            self.fail(GatewayError(502, LOST))
+            self.fail(GatewayError(502, _LOST))
 
     def _tell(self, message: ToWorker, control: str) -> None:
         if control:

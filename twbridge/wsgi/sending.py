@@ -1,0 +1,82 @@
+"""How the bridge's messages go to workers.
+
+They are not confirmed, which would cost as much again: a request that is lost on its way is missed
+by its client, and what nobody takes comes back.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+
+from twbridge.amqp import Link
+from twbridge.wsgi.messages import CONTENT_TYPE, Cancel, Request, ToWorker, encode
+
+__all__ = ["Sending"]
+
+#: Seconds that a request has, at least.
+_LEAST: Final = 0.001
+#: Of all messages. Nobody needs the link's defaults of these.
+_COMMON: Final[dict[str, Any]] = {"delivery_mode": 1, "timestamp": None, "app_id": None}
+
+
+class Sending:
+    """Publishes to workers.
+
+    Args:
+        link: the way to the broker.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def request(
+        self, id: str, queue: str, request: Request, reply_to: str, left: float
+    ) -> Deferred[None]:
+        """A request; fires when it is written.
+
+        Args:
+            id: its correlation id.
+            queue: of the mount.
+            request: the request.
+            reply_to: where the answer goes.
+            left: seconds after which nobody waits for it.
+        """
+        left = max(left, _LEAST)
+        properties = {
+            "content_type": CONTENT_TYPE,
+            "correlation_id": id,
+            "reply_to": reply_to,
+            "expiration": str(math.ceil(left * 1000)),
+            **_COMMON,
+        }
+        return self._link.publish(
+            "",
+            queue,
+            encode(request),
+            properties,
+            mandatory=True,
+            timeout=min(left, self._link.options.timeout),
+            confirm=False,
+        )
+
+    def tell(self, id: str, control: str, message: ToWorker) -> Deferred[None]:
+        """A message about a request, to the worker that has that queue; fires when it is written.
+
+        One that nobody takes comes back, but for a `Cancel`.
+        """
+        properties = {"content_type": CONTENT_TYPE, "correlation_id": id, **_COMMON}
+        mandatory = type(message) is not Cancel
+        return self._link.publish(
+            "", control, encode(message), properties, mandatory=mandatory, confirm=False
+        )
+
+    def probe(self, queue: str) -> Deferred[None]:
+        """See whether the queue of a mount is there; fails with Unroutable if it is not.
+
+        To declare it passively would be to use it, and it would never expire. This empty message
+        expires at once, unless a worker is free, which drops it.
+        """
+        return self._link.publish("", queue, b"", {"expiration": "0", **_COMMON}, mandatory=True)
