@@ -41,6 +41,9 @@ path = "/ws"
 publish = "/exchange/{exchange}/chat"
 subscribe = "/exchange/{exchange}/#"
 
+[[mount]]
+path = "/bench"
+
 [limits]
 connections = 8000
 connections_per_address = 2000
