@@ -96,6 +96,7 @@ SANS_IO = (
     "wsgi.phases",
     "wsgi.pipe",
     "wsgi.ports",
+    "wsgi.room",
     "wsgi.windows",
 )
 #: What those may import of Twisted: Deferreds, interfaces, the log. Nothing that has a socket.

@@ -84,6 +84,16 @@ class WorkerTests(WsgiWorkerCase):
         self.assertEqual(crew.all[0].heard, [request()])
         self.assertEqual(self.flushLoggedErrors(), [])
 
+    def test_nor_does_the_application_hear_what_is_none(self) -> None:
+        _, crew = self.served()
+        bridge = self.bridge()
+        self.result(bridge.ask("1"))
+        self.pass_time(0.05)
+        self.result(bridge.tell("1", request(path="/other")))
+        self.result(bridge.link.publish("", bridge.control["1"], b"x", {"correlation_id": "1"}))
+        self.network.pump()
+        self.assertEqual(crew.all[0].heard, [request()])
+
     def test_it_stops_looking_when_there_is_nothing_to_look_at(self) -> None:
         worker, crew = self.served()
         bridge = self.bridge()

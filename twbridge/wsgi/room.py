@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Protocol
 
-__all__ = ["AGAIN", "FAST", "Room", "Sizes"]
+__all__ = ["AGAIN", "AHEAD", "FAST", "Room", "Sizes"]
 
 #: Seconds that requests take on average, below which more of them are fetched than can run.
 FAST: Final = 0.025
+#: So many requests are fetched for each lane then.
+AHEAD: Final = 2
 #: Of how many requests the average is, more or less.
 SAMPLES: Final = 8
 #: Seconds after some were given back before more are fetched again.
@@ -24,7 +26,7 @@ class Sizes(Protocol):
 
 
 class Room:
-    """Fetches twice as many as there are lanes while the application is fast, else just as many.
+    """Fetches `AHEAD` requests for each lane while the application is fast, else one.
 
     Args:
         lanes: how many lanes take requests now, and how many requests run on others.
@@ -54,7 +56,7 @@ class Room:
     def grow(self) -> None:
         """There may be more lanes than before."""
         able, others = self._lanes()
-        wanted = able * (2 if self.is_eager else 1) + others
+        wanted = able * (AHEAD if self.is_eager else 1) + others
         if self.slots is not None and wanted > self.slots.room:
             self.slots.resize(wanted)
 

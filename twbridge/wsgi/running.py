@@ -13,6 +13,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from twbridge.amqp import Link
 from twbridge.errors import FrameError
@@ -22,6 +23,7 @@ from twbridge.wsgi.lanes import Lanes, Work
 from twbridge.wsgi.messages import (
     BadMessage,
     Cancel,
+    Request,
     encode,
     read_to_worker,
 )
@@ -46,7 +48,6 @@ BACKUP: Final = 90.0
 #: Seconds after which one that runs is acknowledged: the broker takes back what is not after its
 #: consumer_timeout, 30 minutes by default.
 ACK: Final = 600.0
-_CANCEL: Final = b"\x92\x04"
 
 
 class Running:
@@ -118,7 +119,7 @@ class Running:
             self._waiting.append(work)
         self._in_vain = 0
         if not self._sweeps.running:
-            self._sweeps.start(SWEEP, now=False)
+            self._sweeps.start(SWEEP, now=False).addErrback(_broke)
 
     def _is_new(self, work: Work) -> bool:
         """Whether one that was delivered before has to run; else it is done with."""
@@ -139,26 +140,25 @@ class Running:
 
     def told(self, delivery: Delivery) -> None:
         """A message for a request that is here."""
-        id, body = delivery.properties.get("correlation_id", ""), delivery.body
-        work = self._works.get(id)
-        if work is None:
-            return
-        if body.startswith(_CANCEL):
-            self._cancel(work, body)
-        elif work.lane is not None:
-            work.heard = self._seconds()
-            work.lane.tell(body)
-
-    def _cancel(self, work: Work, body: bytes) -> None:
         try:
-            cancel = read_to_worker(body)
-        except BadMessage as error:
-            _log.warn("A cancel was refused: {error}", error=str(error))
+            work = self._works.get(delivery.properties.get("correlation_id", ""))
+            if work is None:
+                return
+            message = read_to_worker(delivery.body)
+        except (FrameError, BadMessage) as error:
+            _log.warn("A word of a bridge was refused: {error}", error=str(error))
             return
+        if isinstance(message, Cancel):
+            self._cancel(work, message.reason, delivery.body)
+        elif work.lane is not None and not isinstance(message, Request):
+            work.heard = self._seconds()
+            work.lane.tell(delivery.body)
+
+    def _cancel(self, work: Work, reason: str, body: bytes) -> None:
         if work.lane is None:
             self._waiting.remove(work)
             self._forget(work)
-        elif isinstance(cancel, Cancel) and cancel.reason == "gone":
+        elif reason == "gone":
             self._leave(work, body)
         else:
             self._end(work)
@@ -329,3 +329,7 @@ class Running:
             idle, self._idle = self._idle, []
             for each in idle:
                 each.callback(None)
+
+
+def _broke(failure: Failure) -> None:
+    _log.failure("Looking at the requests failed; the next one begins it again", failure)
