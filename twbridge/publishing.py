@@ -90,7 +90,7 @@ def install(
     if on_state is not None:
         link.on_state(on_state)
     setattr(app, ATTRIBUTE, link)
-    for each in (app, getattr(app, "app", None)):
+    for each in (app, getattr(app, "app", None), getattr(type(app), "app", None)):
         correlation.correlate(each)
     return True
 

@@ -167,6 +167,17 @@ class FreshEnvironmentTests(InstalledCase):
                 found += 1
         self.assertGreater(missed, 0)
 
+    def test_a_signal_that_no_plugin_listens_for_ends_nothing(self) -> None:
+        names = ("SIGHUP", "SIGUSR1", "SIGUSR2")
+        for name in names:
+            self.bridge.send_signal(getattr(signal, name))
+        said = [f"{name}: nobody listens for it" for name in names]
+        deadline = time.monotonic() + SECONDS
+        while not all(text in self.bridge.log for text in said):
+            self.assertLess(time.monotonic(), deadline, self.bridge.log)
+            time.sleep(0.01)
+        self.assertEqual(self.bridge.get("/healthz").status, 200)
+
     def test_the_page_of_the_documentation_shows_the_plugin_that_works(self) -> None:
         shown = re.findall(
             r"^( *)```.*?\n(.*?)^ *```", DOCUMENT.read_text(), re.DOTALL | re.MULTILINE
