@@ -55,6 +55,12 @@ class Site(WorkerProcess):
         """GET."""
         return ask(self.port, "GET", path)
 
+    @property
+    def workers(self) -> dict[str, int]:
+        """How many it sees of each kind."""
+        found: dict[str, int] = self.get("/stat").json["workers"]
+        return found
+
     def publish(self, text: str, **fields: str) -> Answer:
         """Publish a line."""
         line = json.dumps({"name": "Ada", "text": text} | fields).encode()
@@ -126,5 +132,5 @@ def parents() -> dict[int, int]:
 
 
 def command_line(pid: int) -> str:
-    """Of a process."""
-    return Path(f"/proc/{pid}/cmdline").read_text()
+    """Of a process, with spaces between the words."""
+    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
