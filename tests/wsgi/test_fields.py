@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -71,6 +73,11 @@ class CheckedTests(SynchronousTestCase):
             self.assertRaises(ValueError, checked, 200, "OK", [(name, "v")])
         for value in ("a\r\nSet-Cookie: x", "a\n", "\x00", "\u0100", "\x7f"):
             self.assertRaises(ValueError, checked, 200, "OK", [("A", value)])
+
+    def test_names_and_values_are_texts(self) -> None:
+        fields: Any
+        for fields in ([("a", 1)], [("a", b"b")], [(b"a", "b")], [(1, "b")], [([], "b")]):
+            self.assertRaises(TypeError, checked, 200, "OK", fields)
 
     def test_space_around_a_value_goes(self) -> None:
         self.assertEqual(checked(200, "OK", [("A", " \tb c\t")]), [("A", "b c")])

@@ -70,6 +70,7 @@ def checked(status: int, reason: str, fields: Iterable[tuple[str, str]]) -> Fiel
 
     Raises:
         ValueError: there can't be such an answer; the text says why.
+        TypeError: a name or a value is no text.
     """
     if not 200 <= status <= 599:
         raise ValueError(f"the status {status} is not within 200 and 599")
@@ -82,7 +83,7 @@ def checked(status: int, reason: str, fields: Iterable[tuple[str, str]]) -> Fiel
         kind = _kind(name)
         if kind is _Kind.NONE:
             raise ValueError(f"{name[:100]!r} is not the name of a header field")
-        if not (value.isprintable() and value.isascii()) and _TEXT(value) is None:
+        if not (str.isprintable(value) and value.isascii()) and _TEXT(value) is None:
             raise ValueError(f"the value of {name[:100]} has a character that HTTP does not allow")
         if kind is _Kind.OTHER:
             kept.append((name, value.strip(" \t")))
