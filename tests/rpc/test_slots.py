@@ -131,3 +131,37 @@ class SlotsTests(CallerCase):
         self.leases[0].ack()
         self.do(self.slots.stop())
         self.network.advance(1)
+
+    def test_more_slots_take_more_at_once(self) -> None:
+        self.send(b"a", b"b", b"c", b"d")
+        self.slots.resize(3)
+        self.wait()
+        self.assertEqual(self.out(), [b"a", b"b", b"c"])
+        self.leases[0].ack()
+        self.assertEqual(self.out(), [b"a", b"b", b"c", b"d"])
+
+    def test_of_fewer_slots_none_is_filled_before_there_is_room(self) -> None:
+        self.slots.resize(4)
+        self.wait()
+        self.send(b"a", b"b", b"c", b"d", b"e", b"f")
+        self.slots.resize(1)
+        self.assertFalse(self.slots.is_consuming)
+        for lease in self.leases[:3]:
+            lease.ack()
+            self.wait()
+        self.assertEqual(self.out(), [b"a", b"b", b"c", b"d"])
+        self.leases[3].ack()
+        self.wait()
+        self.assertEqual(self.out(), [b"a", b"b", b"c", b"d", b"e"])
+        self.assertTrue(self.slots.is_consuming)
+        self.leases[4].ack()
+        self.assertEqual(self.out()[-1], b"f")
+
+    def test_fewer_slots_while_more_are_on_their_way_are_fewer_in_the_end(self) -> None:
+        self.slots.resize(6)
+        self.clock.advance(0.1)
+        self.slots.resize(1)
+        self.wait()
+        self.send(b"a", b"b", b"c")
+        self.wait()
+        self.assertEqual(self.out(), [b"a"])
