@@ -66,7 +66,9 @@ class WsgiCase(BridgeCase):
         """Nothing went wrong in a worker, nor in the bridge."""
         try:
             for worker in cls.workers:
-                assert worker.stop() == 0, worker.said
+                worker.process.terminate()
+            for worker in cls.workers:
+                assert worker.wait() == 0, worker.said
                 assert "Unhandled" not in worker.said, worker.said
         finally:
             for worker in cls.workers:

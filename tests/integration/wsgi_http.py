@@ -9,13 +9,13 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from tests.integration.rabbitmq import in_thread
-from tests.integration.wsgi_cases import PLAIN, WsgiCase
+from tests.integration.wsgi_cases import PLAIN, WsgiCase, lives
 from tests.integration.wsgi_client import Answer, Cut, Http, chunked, head
 
 #: Of the mount ``short``.
 TIMEOUT, BODY = 2.0, 100_000
 MOUNTS = {"plain": "", "short": f"timeout = {TIMEOUT}\nbody = {BODY}"}
-SERVED = (("plain", PLAIN, "--processes", "2"), ("short", PLAIN, "--processes", "2"))
+SERVED = (("plain", PLAIN, "--processes", "2"), ("short", PLAIN, "--processes", "3"))
 
 
 class Talk(WsgiCase):
@@ -139,16 +139,20 @@ class Talk(WsgiCase):
         self.assertTrue(last.text.startswith(f"{BODY} "), last)
 
     async def test_504_for_who_sleeps_and_who_computes_and_then_it_serves_on(self) -> None:
+        """And who computes for nobody ends too."""
+        with Http(self.bridge.port) as http:
+            http.request("GET", self.path("short", "/spin"))
+            ((_, pid),) = await self.noted("spin")
         begin = time.monotonic()
-        asked = [
-            self.ask("GET", self.path("short", rest)) for rest in ("/sleep?seconds=30", "/spin")
-        ]
+        hanging = ("/sleep?seconds=30", "/spin")
+        asked = [self.ask("GET", self.path("short", rest)) for rest in hanging]
         for each in asked:
             self.assertEqual((await each).status, 504)
         self.assertTrue(TIMEOUT * 0.9 < time.monotonic() - begin < TIMEOUT + 1.5)
         hello = [self.ask("GET", self.path("short", "/hello")) for _ in range(2)]
         self.assertEqual(await self.texts(hello), ["Hello", "Hello"])
         self.assertEqual(self.notes("slept"), [])
+        await self.until(lambda: not lives(int(pid)))
 
     async def test_answers_that_break_the_rules_of_http_do_not_reach_the_client(self) -> None:
         for what, words in (

@@ -123,9 +123,13 @@ def digest(asked: Asked) -> Iterable[bytes]:
     """Reads the body in pieces."""
     time.sleep(asked.number("seconds"))
     found, size, read = hashlib.sha256(), 0, asked.environ["wsgi.input"].read
-    while piece := read(PIECE):
-        found.update(piece)
-        size += len(piece)
+    try:
+        while piece := read(PIECE):
+            found.update(piece)
+            size += len(piece)
+    except ConnectionAbortedError:
+        note("digest", "aborted", size)
+        raise
     return asked.text(f"{size} {found.hexdigest()}")
 
 
