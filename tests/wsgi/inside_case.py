@@ -90,7 +90,7 @@ class LaneCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.lane = MemoryLane()
-        self.common = common(1, 1)
+        self.common = common(1)
         self.errors = io.StringIO()
         self.patch(sys, "stderr", self.errors)
 

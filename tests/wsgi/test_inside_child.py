@@ -105,7 +105,7 @@ class ChildCase(SynchronousTestCase):
             theirs.close()
         found = [Lane(ours) for ours, _ in pairs]
         path = [str(ROOT), *sys.path]
-        found[0].end.sendall(pack_begin(Begin(os.getpid(), path, app, "w-1", 2, lanes)))
+        found[0].end.sendall(pack_begin(Begin(os.getpid(), path, app, "w-1", lanes)))
         return found
 
     def serve(self, app: str, lanes: int = 1) -> list[Lane]:

@@ -23,7 +23,7 @@ from twbridge.wsgi.pipe import (
     read_hello,
 )
 
-BEGINNING = Begin(17, ["/a", "/b"], "site:app", "w-1", 2, 1)
+BEGINNING = Begin(17, ["/a", "/b"], "site:app", "w-1", 1)
 
 frames = st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=300)), max_size=8)
 

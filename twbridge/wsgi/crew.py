@@ -72,7 +72,7 @@ class Crew:
         self.lanes = processes * threads
         self._reactor = reactor
         self._begin = Begin(
-            os.getpid(), list(sys.path if path is None else path), app, worker, processes, threads
+            os.getpid(), list(sys.path if path is None else path), app, worker, threads
         )
         self._places = [_Place() for _ in range(processes)]
         #: All whose processes are not gone, whatever they are good for.

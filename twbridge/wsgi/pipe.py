@@ -81,15 +81,13 @@ class Begin(Struct, array_like=True):
         path: its ``sys.path``.
         app: ``module:attribute``, the application.
         worker: the worker's id.
-        processes: how many children like this one the worker has.
-        threads: how many lanes each of them has.
+        threads: how many lanes it has.
     """
 
     parent: int
     path: list[str]
     app: str
     worker: str
-    processes: int
     threads: int
 
 

@@ -18,13 +18,14 @@ __all__ = ["common", "environ_of"]
 _NAMES = 1024
 
 
-def common(processes: int, threads: int) -> dict[str, Any]:
+def common(threads: int) -> dict[str, Any]:
     """What is the same for all requests of a child."""
     return {
         "SERVER_SOFTWARE": f"twbridge/{__version__}",
         "wsgi.version": (1, 0),
         "wsgi.multithread": threads > 1,
-        "wsgi.multiprocess": processes > 1,
+        # There may be other workers, and a child that is replaced may still run.
+        "wsgi.multiprocess": True,
         "wsgi.run_once": False,
         # The input ends with the body, whether its length is known or not.
         "wsgi.input_terminated": True,

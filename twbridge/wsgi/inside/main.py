@@ -42,7 +42,7 @@ def main(fds: Sequence[int]) -> NoReturn:
         # The worker reads it, and closes.
         while True:
             first.read()
-    shared = common(begin.processes, begin.threads)
+    shared = common(begin.threads)
     for number, lane in enumerate(lanes[1:], 2):
         arguments = (lane, application, shared)
         Thread(target=serve, args=arguments, name=f"twbridge-lane-{number}", daemon=True).start()
