@@ -26,6 +26,9 @@ FLASK = "tests.integration.wsgi_flask:app"
 ONE = ("--processes", "1")
 DJANGO = "tests.integration.wsgi_site.wsgi:application"
 
+#: Seconds between two tries to reach a broker that is away, at most.
+RECONNECT = 0.5
+
 
 class WsgiCase(BridgeCase):
     """Tests with a bridge of the class's own, and workers for mounts that nobody else uses."""
@@ -53,7 +56,7 @@ class WsgiCase(BridgeCase):
     @classmethod
     def settings(cls) -> str:
         """The bridge's."""
-        return "".join(
+        return f"[amqp]\nreconnect_cap = {RECONNECT}\n" + "".join(
             f'[[mount]]\npath = "{cls.path(name)}"\n{more}\n' for name, more in cls.mounts.items()
         )
 
@@ -93,6 +96,7 @@ class WsgiCase(BridgeCase):
             *(application, "--mount", cls.path(mount), *options),
             program=(str(TWBRIDGE), "wsgi-worker"),
             TEST_FOLDER=str(cls.folder),
+            RECONNECT_DELAY=str(RECONNECT),
         )
 
     async def worker(self, mount: str, *options: str, application: str = PLAIN) -> WorkerProcess:

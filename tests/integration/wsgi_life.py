@@ -9,14 +9,14 @@ from twisted.internet.defer import Deferred
 
 from tests.integration.rabbitmq import in_thread
 from tests.integration.wsgi_cases import ONE, PLAIN, WsgiCase, children, kill, lives, parent
-from tests.integration.wsgi_client import Http, head
+from tests.integration.wsgi_client import Answer, Http, head
 
 MIB = 1 << 20
 #: Seconds that the queue of a mount outlives its workers, and somebody to notice.
 GONE = 8.0
 #: Seconds in which all are back after the broker is.
 BACK = 15.0
-MOUNTS = dict.fromkeys(("named", "two", "shared", "drained"), "")
+MOUNTS = dict.fromkeys(("named", "two", "shared"), "")
 SERVED = (("two", PLAIN, "--processes", "2"),)
 RULE = '[[allow]]\noperation = "subscribe"\ndestination = "/topic/news"\n'
 
@@ -24,28 +24,51 @@ RULE = '[[allow]]\noperation = "subscribe"\ndestination = "/topic/news"\n'
 class Life(WsgiCase):
     """What clients get, and what runs, when somebody dies."""
 
-    async def test_without_a_worker_and_when_the_last_one_has_gone(self) -> None:
-        hello, late = self.path("named", "/hello"), self.path("named", "/sleep?name=late")
+    async def test_workers_end_die_and_share_and_without_one_it_is_503(self) -> None:
+        """Before the first has come, and soon after the last one has gone."""
+        hello = self.path("named", "/hello")
         begin = time.monotonic()
-        answer = await self.ask("GET", hello)
-        self.assertEqual(answer.status, 503)
+        self.assertEqual((await self.ask("GET", hello)).status, 503)
         self.assertLess(time.monotonic() - begin, 1.0)
 
-        worker = await self.worker("named", *ONE)
-        last = self.ask("GET", self.path("named", "/sleep?name=last&seconds=0.5"))
-        await self.noted("sleep", "last")
-        self.assertEqual(await in_thread(worker.stop), 0)
-        self.assertEqual(await self.texts([last]), ["slept"])
+        await self.drained()
+        begin, ends = time.monotonic(), []
 
-        begin = time.monotonic()
-        self.assertEqual((await self.ask("POST", late)).status, 503)
-        self.assertLess(time.monotonic() - begin, GONE)
+        def told(answer: Answer) -> Answer:
+            ends.append(time.monotonic())
+            return answer
+
+        late = self.ask("POST", self.path("named", "/sleep?name=late")).addCallback(told)
+        await self.shared_and_killed()
+        self.assertEqual((await late).status, 503)
+        self.assertLess(ends[0] - begin, GONE)
         await self.worker("named", *ONE)
         self.assertEqual(await self.texts([self.ask("GET", hello)]), ["Hello"])
         self.assertEqual(self.notes("sleep", "late"), [])
 
-    async def test_several_workers_share_and_one_that_is_killed_takes_nothing_along(self) -> None:
-        """What another one may run again it runs; of all else the client is told."""
+    async def drained(self) -> None:
+        """One is told to end: what runs ends, and what waits is for another, which ends then."""
+        first = await self.worker("named", *ONE)
+        runs = self.ask("GET", self.path("named", "/sleep?name=runs&seconds=1"))
+        await self.noted("sleep", "runs")
+        waits = [
+            self.ask("POST", self.path("named", f"/sleep?name=waits{number}"))
+            for number in range(4)
+        ]
+        last = self.begun("named", PLAIN, *ONE)
+        self.addCleanup(in_thread, last.close)
+        ended = in_thread(first.stop)
+        self.assertEqual(await self.texts([runs, *waits]), ["slept"] * 5)
+        self.assertEqual(await ended, 0)
+        pids = {words[3] for words in self.notes("sleep") if words[1] != "runs"}
+        self.assertEqual(pids, {str(pid) for pid in children(last.process.pid)})
+
+        self.assertEqual(await in_thread(last.stop), 0)
+
+    async def shared_and_killed(self) -> None:
+        """Three share the load. What another one may run again it runs when one is killed; of all
+        else the client is told.
+        """
         workers = [self.begun("shared", PLAIN, *ONE) for _ in range(3)]
         for worker in workers:
             self.addCleanup(in_thread, worker.close)
@@ -100,22 +123,6 @@ class Life(WsgiCase):
         while len(pids) < 2:
             asked = [self.ask("GET", self.path("two", "/pid?seconds=0.1")) for _ in range(4)]
             pids = set(await self.texts(asked))
-
-    async def test_sigterm_drains_and_what_waits_is_for_another(self) -> None:
-        first = await self.worker("drained", *ONE)
-        runs = self.ask("GET", self.path("drained", "/sleep?name=runs&seconds=1.5"))
-        await self.noted("sleep", "runs")
-        waits = [
-            self.ask("POST", self.path("drained", f"/sleep?name=waits{number}"))
-            for number in range(4)
-        ]
-        other = self.begun("drained", PLAIN, *ONE)
-        self.addCleanup(in_thread, other.close)
-        ended = in_thread(first.stop)
-        self.assertEqual(await self.texts([runs, *waits]), ["slept"] * 5)
-        self.assertEqual(await ended, 0)
-        pids = {words[3] for words in self.notes("sleep") if words[1] != "runs"}
-        self.assertEqual(pids, {str(pid) for pid in children(other.process.pid)})
 
     async def test_a_client_that_leaves_ends_what_is_made_for_it(self) -> None:
         target = self.path("two", "/slowly?count=100000&pause=0.01&name=left")
