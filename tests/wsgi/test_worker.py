@@ -253,6 +253,23 @@ class CancelTests(WsgiWorkerCase):
         crew.revive()
         self.assertEqual((crew.busy, self.waiting()), ([], 0))
 
+    def test_when_the_bridge_is_gone_what_it_asked_for_ends(self) -> None:
+        _, crew = self.served(lanes=2)
+        bridge = self.bridge()
+        for id in "12":
+            self.result(bridge.ask(id, request(timeout=2.0)))
+        crew.all[0].say(Start(200, "OK", [], b"a", True))
+        self.network.pump()
+        stopped = bridge.link.stop()
+        self.network.advance(0.5)
+        self.successResultOf(stopped)
+        crew.all[0].say(Part(1, b"b", True))
+        self.network.pump()
+        self.assertEqual(crew.all[0].heard[1:], [Cancel("gone")])
+        crew.all[0].say(Part(2, b"c", True))
+        self.pass_time(2.1)
+        self.assertEqual([each.id for each in crew.ended], ["1", "2"])
+
     def test_one_of_which_nobody_has_heard_for_long_is_ended(self) -> None:
         _, crew = self.served()
         bridge = self.bridge()

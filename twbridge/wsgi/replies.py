@@ -11,7 +11,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twbridge.amqp import Link
-from twbridge.errors import TwbridgeError
+from twbridge.errors import FrameError, TwbridgeError
+from twbridge.wire import Content
 from twbridge.wsgi.lanes import Work
 from twbridge.wsgi.messages import Accepted, Failed, encode
 
@@ -32,13 +33,15 @@ class Replies:
 
     No confirms are waited for: they would double what an answer costs. Instead, when a connection
     was lost, it is said of all answers that may have been lost with it that they are, also of the
-    latest that had ended; a bridge that has one whole ignores that.
+    latest that had ended; a bridge that has one whole ignores that. What no bridge takes comes
+    back: then nobody waits for that answer any more.
 
     Args:
         link: the way to the broker.
         worker: the worker's id.
         control: the name of the worker's control queue now; empty while there is none.
         on_hole: called with a request whose answer can't be completed.
+        on_unwanted: called with the id of a request whose bridge is gone.
     """
 
     def __init__(
@@ -47,8 +50,11 @@ class Replies:
         worker: str,
         control: Callable[[], str],
         on_hole: Callable[[Work], object],
+        on_unwanted: Callable[[str], object],
     ) -> None:
         self._link = link
+        self._on_unwanted = on_unwanted
+        link.on_return(self._returned)
         self._accepted = encode(Accepted(worker))
         self._control = control
         self._on_hole = on_hole
@@ -99,8 +105,15 @@ class Replies:
     def _publish(self, id: str, reply_to: str, message: bytes) -> Deferred[None]:
         properties = {"correlation_id": id, "reply_to": self._control(), **_PLAIN}
         return self._link.publish(
-            "", reply_to, message, properties, timeout=PATIENCE, confirm=False
+            "", reply_to, message, properties, mandatory=True, timeout=PATIENCE, confirm=False
         )
+
+    def _returned(self, content: Content) -> None:
+        try:
+            id = content.properties.get("correlation_id", "")
+        except FrameError:
+            return  # none of ours
+        self._on_unwanted(id)
 
 
 def _trap(failure: Failure) -> None:

@@ -74,7 +74,7 @@ class Running:
     ) -> None:
         self._lanes = lanes
         self._seconds = clock.seconds
-        self._replies = Replies(link, worker, control, self._hole)
+        self._replies = Replies(link, worker, control, self._hole, self._unwanted)
         self.room = Room(lambda: (lanes.able, lanes.left_over))
         self._works: dict[str, Work] = {}
         self._waiting: deque[Work] = deque()
@@ -230,6 +230,17 @@ class Running:
         if work.lane is not None and work.until is None:
             work.until = self._seconds() + work.timeout
             work.lane.tell(cancel)
+
+    def _unwanted(self, id: str) -> None:
+        """Its bridge is gone, or has lost its connection: what it asked is in vain."""
+        work = self._works.get(id)
+        if work is None or work.muted:
+            return
+        if work.lane is None:
+            self._waiting.remove(work)
+            self._forget(work)
+        else:
+            self._leave(work, encode(Cancel("gone")))
 
     def _hole(self, work: Work) -> None:
         """The rest of its answer is of no use."""
