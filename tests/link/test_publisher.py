@@ -137,6 +137,24 @@ class OutcomeTests(PublisherCase):
         self.publishing.ack(first.channel, 1)
         self.assertIsNone(self.successResultOf(confirmed))
 
+    def test_no_name_of_an_exchange_leads_to_the_channel_of_another(self) -> None:
+        link = self.link()
+        names = ["", "\0", "\0\0", "False", "e"]
+        sent = [
+            link.publish(name, "k", b"", confirm=confirm)
+            for name in names
+            for confirm in (False, True)
+        ]
+        self.broker.pump()
+        published = self.publishing.published
+        self.assertEqual(len(published), len(sent))
+        self.assertEqual(sorted(each.method.exchange for each in published), sorted(2 * names))
+        self.assertEqual(len({each.channel for each in published}), len(sent))
+        for plain, confirmed in zip(sent[::2], sent[1::2], strict=True):
+            self.successResultOf(plain)
+            self.assertNoResult(confirmed)
+            confirmed.addErrback(lambda _: None)
+
     def test_without_a_confirm_it_waits_for_the_link_all_the_same(self) -> None:
         link = self.link()
         self.publishing.drop()

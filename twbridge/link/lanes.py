@@ -69,12 +69,15 @@ class Publish:
             deferred.errback(Failure(error))
 
 
+Name = tuple[str, bool]
+"""An exchange, and whether its messages are to be confirmed."""
+
+
 class Lane:
     """The messages for one exchange: those that wait, and those the broker has not confirmed.
 
     Args:
         name: like no other lane's.
-        exchange: the exchange.
         confirms: whether the broker confirms them.
     """
 
@@ -90,9 +93,9 @@ class Lane:
         "waiting",
     )
 
-    def __init__(self, name: str, exchange: str, confirms: bool) -> None:
+    def __init__(self, name: Name, confirms: bool) -> None:
         self.name = name
-        self.exchange = exchange
+        self.exchange = name[0]
         self.confirms = confirms
         self.channel: Channel | None = None
         self.opening = False

@@ -28,7 +28,7 @@ from twbridge.errors import (
 )
 from twbridge.link.channel import Channel
 from twbridge.link.connection import Connection
-from twbridge.link.lanes import Lane, Publish, Stamp
+from twbridge.link.lanes import Lane, Name, Publish, Stamp
 from twbridge.wire import Confirm, Content, publish_frames
 
 _log = Logger()
@@ -37,8 +37,6 @@ _log = Logger()
 PRESSING = 8 * 1024 * 1024
 #: Bytes of bodies that may wait to be sent; a publish past it fails at once.
 WAITING_MAX = 32 * 1024 * 1024
-#: What the name of a lane begins with whose messages nobody confirms; no exchange's does.
-UNCONFIRMED = "\0"
 
 
 class Publisher:
@@ -83,7 +81,7 @@ class Publisher:
         self._on_return = on_return
         self._why = why
         self._connection: Connection | None = None
-        self._lanes: OrderedDict[str, Lane] = OrderedDict()
+        self._lanes: OrderedDict[Name, Lane] = OrderedDict()
 
     def publish(
         self,
@@ -99,7 +97,7 @@ class Publisher:
         if self.waiting and self._waiting_bytes + len(body) > WAITING_MAX:
             return fail(NotReady(f"over {WAITING_MAX} bytes wait to be published already"))
         deadline = self._seconds() + (self._timeout if timeout is None else timeout)
-        name = exchange if confirm else UNCONFIRMED + exchange
+        name = exchange, confirm
         lane = self._lanes.get(name)
         try:
             message_id, raw = self._stamp(properties or {})
@@ -109,7 +107,7 @@ class Publisher:
                 self._lanes.move_to_end(name)
                 self._send(lane, lane.channel, message)
             else:
-                self._keep(name, exchange, confirm, message)
+                self._keep(name, message)
         except EncodeError as error:
             return fail(error)
         if not self.pressed and (
@@ -120,15 +118,15 @@ class Publisher:
         assert deferred is not None
         return deferred
 
-    def _keep(self, name: str, exchange: str, confirm: bool, message: Publish) -> None:
+    def _keep(self, name: Name, message: Publish) -> None:
         """Let it wait for its turn.
 
         Raises:
             EncodeError: a name that AMQP can't carry; what is sent at once learns it by that.
         """
         short(message.routing_key, "routing key")
-        short(exchange, "exchange")
-        lane = self._lane(name, exchange, confirm)
+        short(name[0], "exchange")
+        lane = self._lane(name)
         lane.waiting.append(message)
         self.waiting += 1
         self._waiting_bytes += len(message.body)
@@ -196,11 +194,10 @@ class Publisher:
 
     # -- lanes --------------------------------------------------------------------------------
 
-    def _lane(self, name: str, exchange: str, confirm: bool) -> Lane:
+    def _lane(self, name: Name) -> Lane:
         lane = self._lanes.get(name)
         if lane is None:
-            confirms = confirm and self._confirmations
-            lane = self._lanes[name] = Lane(name, exchange, confirms)
+            lane = self._lanes[name] = Lane(name, name[1] and self._confirmations)
             if len(self._lanes) > self._channels:
                 self._evict(lane)
         else:
