@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred
 
-from tests.wsgi.worker_case import OK, WsgiWorkerCase, request
+from tests.wsgi.worker_case import OK, FakeCrew, WsgiWorkerCase, request
 from twbridge.amqp import Queue
 from twbridge.errors import LoadError, Unroutable
 from twbridge.rpc.worker import StartError
@@ -184,16 +184,14 @@ class FetchingTests(WsgiWorkerCase):
         self.network.advance(12)
         self.assertEqual(self.waiting(), 1)
 
-    def test_without_a_process_one_waits_here_and_the_others_in_the_queue(self) -> None:
+    def test_without_a_process_all_wait_in_the_queue(self) -> None:
         _, crew = self.served(lanes=2)
         bridge = self.bridge()
-        for lane in list(crew.all):
-            crew.free.remove(lane)
-            crew.die(lane)
+        self.kill_all(crew)
         for id in "123":
             self.result(bridge.ask(id))
         self.pass_time(0.3)
-        self.assertEqual(self.waiting(), 2)
+        self.assertEqual(self.waiting(), 3)
         for _ in range(2):
             crew.revive()
         for _ in range(3):
@@ -201,6 +199,33 @@ class FetchingTests(WsgiWorkerCase):
             crew.busy[0].end()
         self.network.pump()
         self.assertEqual([bridge.got[id][-1] for id in "123"], [OK] * 3)
+
+    def test_or_go_to_a_worker_that_has_one(self) -> None:
+        _, crew = self.served()
+        bridge = self.bridge()
+        self.kill_all(crew)
+        self.result(bridge.ask("1"))
+        _, other = self.served()
+        self.until(lambda: other.busy, 0.2)
+
+    def test_where_no_worker_has_one_the_queue_goes_until_one_has(self) -> None:
+        _, crew = self.served()
+        bridge = self.bridge()
+        self.kill_all(crew)
+        self.result(bridge.ask("1"))
+        self.network.advance(8)
+        self.error(bridge.ask("2"), Unroutable)
+        crew.revive()
+        self.network.advance(1)
+        self.result(bridge.ask("3"))
+        self.assertEqual([each.work and each.work.id for each in crew.busy], ["3"])
+
+    def kill_all(self, crew: FakeCrew) -> None:
+        """All processes end, and none can be started."""
+        for lane in list(crew.all):
+            if lane.work is None:
+                crew.free.remove(lane)
+            crew.die(lane)
 
 
 class CancelTests(WsgiWorkerCase):
@@ -243,12 +268,9 @@ class CancelTests(WsgiWorkerCase):
     def test_one_that_waits_here_is_dropped(self) -> None:
         _, crew = self.served()
         bridge = self.bridge()
-        (lane,) = crew.all
-        crew.free.remove(lane)
-        crew.die(lane)
         self.result(bridge.ask("1"))
-        self.pass_time(0.1)
-        self.assertEqual(bridge.got["1"], [Accepted("w1")])
+        self.pass_time(0.2)
+        crew.die(crew.all[0])
         self.result(bridge.tell("1", Cancel("gone")))
         crew.revive()
         self.assertEqual((crew.busy, self.waiting()), ([], 0))

@@ -47,12 +47,6 @@ class Room:
             self.is_eager = True
             self.grow()
 
-    @property
-    def exact(self) -> int:
-        """How many can run, and one that waits where none can."""
-        able, others = self._lanes()
-        return max(1, able) + others
-
     def grow(self) -> None:
         """There may be more lanes than before."""
         able, others = self._lanes()
@@ -64,6 +58,6 @@ class Room:
         """One has waited for too long: fetch no more than can run."""
         self.is_eager = False
         self._eager_from = now + AGAIN
-        exact = self.exact
+        exact = sum(self._lanes())
         if self.slots is not None and self.slots.room > exact:
             self.slots.resize(exact)

@@ -1,7 +1,7 @@
 """The requests that a worker has: those that wait for a lane, and those that run.
 
-Where one waits in vain for `WAIT` seconds, all that are too many are given back to the queue, so
-that others may take them.
+Where one waits in vain for `WAIT` seconds, all that wait are given back to the queue, so that
+others may take them.
 """
 
 from __future__ import annotations
@@ -296,28 +296,21 @@ class Running:
             work.lease.ack_early()
 
     def _look_waiting(self, now: float) -> None:
-        """One has waited for too long: nothing waits here that can't run soon."""
+        """One has waited for too long: no more are fetched than can run, and others get these."""
         self.room.shrink(now)
-        waiting = self._waiting
-        too_many = min(len(self._works) - self.room.exact, len(waiting))
-        back = [waiting.pop() for _ in range(too_many)]
-        for work in reversed(back):
+        self._give_all_back()
+
+    def _give_all_back(self) -> None:
+        waiting, self._waiting = self._waiting, deque()
+        for work in waiting:
             self._give_back(work)
-        for work in list(waiting):
-            if work.lease.void or now - work.since > work.timeout:
-                waiting.remove(work)
-                self._give_back(work)
-            elif not work.told and now - work.since > WAIT:
-                self._replies.accept(work)
 
     # -- the end ----------------------------------------------------------------------------
 
     def stop(self) -> None:
         """Give back what waits, and whatever comes from now on."""
         self._is_stopped = True
-        waiting, self._waiting = self._waiting, deque()
-        for work in waiting:
-            self._give_back(work)
+        self._give_all_back()
 
     def when_idle(self) -> Deferred[None]:
         """Fires when nothing is here any more."""

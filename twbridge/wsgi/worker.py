@@ -143,8 +143,11 @@ class Worker:
             self._running.cut()
 
     def _keep_queue(self) -> None:
-        """Where all lanes are busy for long there may be no consumer; the queue has to stay."""
-        if not self._slots.is_consuming:
+        """Where all lanes are busy for long there may be no consumer; the queue has to stay.
+
+        Not where there is no lane: then clients are not to wait for this worker.
+        """
+        if self._crew.able and not self._slots.is_consuming:
             self._link.declare(self.queue, remember=False).addErrback(_trap)
 
     # -- the end ----------------------------------------------------------------------------
