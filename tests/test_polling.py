@@ -296,12 +296,31 @@ class BetweenTests(PollsCase):
         self.assertEqual((found.json, found.fields["twbridge-missed"]), (3, "unknown"))
         self.assertEqual(found.fields["twbridge-number"], "00000003-1")
 
-    def test_numbers_of_another_process_or_time_begin_with_what_is_kept(self) -> None:
+    def test_with_a_number_of_another_process_or_time_it_goes_on_from_now(self) -> None:
         self.ask()
         self.publish(1, 2)
         for number in ("000000ff-7", "00000001-7"):
-            found = self.told(self.ask(number))
-            self.assertEqual((found.json, found.fields["twbridge-missed"]), (1, "unknown"))
+            connection = self.ask(number)
+            self.assertTrue(connection.waits)
+            self.publish(3)
+            found = self.told(connection)
+            self.assertEqual((found.json, found.fields["twbridge-missed"]), (3, "unknown"))
+
+    def test_processes_that_take_turns_tell_no_message_twice(self) -> None:
+        other = Polls(self.caller(), reactor=self.clock, token=lambda: "000000ff")
+        sites = self.site, self.serve(News(other))
+        number: str | None = None
+        told: list[Any] = []
+        for turn in range(6):
+            connection = self.ask(number, site=sites[turn % 2])
+            self.assertTrue(connection.waits)
+            self.publish(turn)
+            found = self.told(connection)
+            self.assertEqual(found.fields.get("twbridge-missed"), "unknown" if turn else None)
+            told.append(found.json)
+            number = found.fields["twbridge-number"]
+        self.assertEqual(told, list(range(6)))
+        self.result(other.stop())
 
     def test_that_is_told_at_the_timeout_too_and_once(self) -> None:
         connection = self.ask("000000ff-7")

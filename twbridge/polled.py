@@ -58,8 +58,8 @@ class Poll:
     """A request that waits.
 
     Args:
-        after: the number of the last message that its client has.
-        lost: what that was is not known here: others may have been in between.
+        after: the number of the last message that is not for its client.
+        lost: which its client has is not known here: it may have missed some.
     """
 
     __slots__ = ("after", "answer", "lost", "timer")
@@ -95,12 +95,13 @@ class Channel:
         self._stands = True
 
     def poll(self, after: re.Match[str] | None, answer: Deferred[Answer]) -> Poll:
-        """One that goes on where its client is; without a number, from now on."""
+        """One that goes on where its client is; from now on without a number, or with another's."""
         if after is None:
             return Poll(self._latest, False, answer)
         number = int(after[2])
         if after[1] != self.listening or number > self._latest:
-            return Poll(0, True, answer)
+            # Not what is kept: between two processes that take turns it would be that for ever.
+            return Poll(self._latest, True, answer)
         return Poll(number, False, answer)
 
     def heard(self, channel: str, body: Body) -> None:
