@@ -210,6 +210,11 @@ class AnswerTests(PollsCase):
     def test_a_name_that_none_can_have_is_an_error_of_the_application(self) -> None:
         self.assertRaises(EncodeError, self.polls.wait, None, "")
 
+    def test_so_is_a_timeout_that_is_none_and_nothing_of_it_stays(self) -> None:
+        for timeout in (0, -1, 3601, float("nan"), float("inf")):
+            self.assertRaises(ValueError, self.polls.wait, None, "news", timeout)
+        self.assertEqual((len(self.polls), self.polls.channels), (0, 0))
+
     def test_an_after_that_is_none_is_400(self) -> None:
         for after in ("", "1", "00000001", "00000001-1-1", "zzzzzzzz-1", "%ff"):
             self.assertIn(b"Twbridge-Number", self.told(self.ask(after), 400).body)

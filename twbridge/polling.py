@@ -38,12 +38,14 @@ from twbridge.polled import KEPT, KEPT_BYTES, NUMBER, Answer, Channel, Poll, lin
 from twbridge.rpc.caller import Caller
 from twbridge.rpc.names import check_channel
 
-__all__ = ["KEPT", "KEPT_BYTES", "LINGER", "MOST_CHANNELS", "MOST_POLLS", "Polls"]
+__all__ = ["KEPT", "KEPT_BYTES", "LINGER", "LONGEST", "MOST_CHANNELS", "MOST_POLLS", "Polls"]
 
 _log = Logger()
 
 #: Seconds for which a channel that nobody waits for any more is listened to.
 LINGER: Final = 60.0
+#: Seconds that a request may wait at most.
+LONGEST: Final = 3600.0
 #: Requests that wait at a time; more are answered with 503.
 MOST_POLLS: Final = 10_000
 #: Channels at a time; more are answered with 503.
@@ -102,7 +104,7 @@ class Polls:
             request: its parameter ``after`` is the ``Twbridge-Number`` of the last message that
                 the client has. Without it, only what is published from now on counts.
             channel: a name, or a topic pattern: ``*`` is one word, ``#`` any number.
-            timeout: seconds that it may take.
+            timeout: seconds that it may take: over 0, up to ``LONGEST``.
 
         Fires with the body, and has set the status and the header of the answer: 200, a message;
         204, there was none in time; 400, ``after`` is no such number; 503, the broker is away, or
@@ -110,8 +112,11 @@ class Polls:
 
         Raises:
             EncodeError: no channel can have that name.
+            ValueError: nobody can wait that long.
         """
         check_channel(channel)
+        if not 0 < timeout <= LONGEST:  # nor is NaN
+            raise ValueError(f"timeout has to be over 0 and up to {LONGEST:g} seconds")
         answer = self._wait(_after(request), channel, timeout)
         request.notifyFinish().addErrback(lambda _: answer.cancel())  # type: ignore[attr-defined]
         return answer.addCallback(partial(_apply, request))
