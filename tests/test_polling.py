@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import gzip
 import weakref
@@ -10,7 +11,7 @@ from typing import Any
 
 from klein import Klein
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
@@ -48,6 +49,15 @@ class News(Resource):
         return self.polls.render(request, self.channel, timeout=25)
 
 
+class Late(News):
+    """One that does something else before."""
+
+    def render_GET(self, request: IRequest) -> int:
+        clock: Any = self.polls._clock
+        clock.callLater(1, super().render_GET, request)
+        return server.NOT_DONE_YET
+
+
 class Notes:
     """Routes of Klein."""
 
@@ -59,6 +69,12 @@ class Notes:
     @app.route("/plain")
     def plain(self, request: IRequest) -> Deferred[bytes]:
         return self.polls.wait(request, "news")
+
+    @app.route("/stubborn")
+    async def stubborn(self, request: IRequest) -> bytes:
+        with contextlib.suppress(CancelledError):
+            await Deferred()
+        return await self.polls.wait(request, "news")
 
     @app.route("/later")
     async def later(self, request: IRequest) -> bytes:
@@ -482,6 +498,16 @@ class GoneTests(PollsCase):
         # The timer of the channel that lingers, and the caller's own.
         self.network.advance(LINGER + 1)
         self.assertEqual(alive(), (polls, channels))
+
+    def test_one_that_has_left_before_it_could_wait_does_not_wait(self) -> None:
+        for target, site in (
+            ("/", self.serve(Late(self.polls))),
+            ("/stubborn", self.serve(Notes(self.polls).app.resource())),
+        ):
+            self.get(target, site).leave()
+            self.network.advance(1)
+            self.assertEqual((len(self.polls), self.polls.channels), (0, 0))
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_what_is_published_then_goes_to_those_who_stay(self) -> None:
         leaving, staying = self.ask(), self.ask()

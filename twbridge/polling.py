@@ -26,7 +26,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from twisted.internet.defer import CancelledError, Deferred, gatherResults, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, gatherResults, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import NO_CONTENT
@@ -117,6 +117,9 @@ class Polls:
         check_channel(channel)
         if not 0 < timeout <= LONGEST:  # nor is NaN
             raise ValueError(f"timeout has to be over 0 and up to {LONGEST:g} seconds")
+        if getattr(request, "_disconnected", False):
+            # notifyFinish never fires then, and twisted.web has no other way to know.
+            return fail(CancelledError())
         answer = self._wait(_after(request), channel, timeout)
         request.notifyFinish().addErrback(lambda _: answer.cancel())  # type: ignore[attr-defined]
         return answer.addCallback(partial(_apply, request))
