@@ -27,7 +27,7 @@ from twbridge.wsgi.messages import (
     encode,
     read_to_bridge,
 )
-from twbridge.wsgi.pipe import DONE, LAST, Frames
+from twbridge.wsgi.pipe import DONE, LAST, MESSAGE, Frames, frame
 
 PLAIN = ("Content-Type", "text/plain")
 Sent = list[tuple[int, ToBridge | None]]
@@ -69,17 +69,19 @@ class MemoryLane(Lane):
         self.heard: Sent = []
         #: What is said comes when it is waited for, no earlier.
         self.comes_late = False
-        self._frames = Frames()
+        self._written = Frames()
+        self._begin()
 
-    def read(self) -> bytes:
+    def _receive(self) -> bytes:
         assert self.said, "it would wait for ever"
-        return self.said.popleft()
+        return frame(MESSAGE, self.said.popleft())
 
-    def has_more(self) -> bool:
+    def _is_readable(self) -> bool:
         return bool(self.said) and not self.comes_late
 
     def write(self, data: bytes) -> None:
-        for kind, payload in self._frames.feed(data):
+        for kind, payload in self._written.feed(data):
+            assert kind != MESSAGE or self.writing.locked(), "others might write, too"
             self.heard.append((kind, read_to_bridge(payload) if payload else None))
 
 

@@ -192,8 +192,8 @@ class Answer:
         begin = 0
         while True:
             exchange.look()
-            while begin < size and exchange.credit <= 0:
-                exchange.wait()
+            if begin < size:
+                exchange.wait(lambda: exchange.credit > 0)
             end = min(size, begin + PIECE, begin + max(exchange.credit, 0))
             more = not is_last or end < size
             self._send_piece(data[begin:end], more)
@@ -203,7 +203,7 @@ class Answer:
 
     def _send_piece(self, data: bytes, more: bool) -> None:
         exchange = self._exchange
-        exchange.credit -= len(data)
+        exchange.spend(len(data))
         message: Start | Part
         if self._is_begun:
             self._number += 1

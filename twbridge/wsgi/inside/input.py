@@ -115,8 +115,7 @@ class Input:
             raise BrokenBody("a piece of the body is missing")
         exchange.check()
         self._grant()
-        while not exchange.uploads:
-            exchange.wait()
+        exchange.wait(lambda: exchange.uploads)
         upload = exchange.uploads.popleft()
         self._number += 1
         if upload.number != self._number:

@@ -6,6 +6,8 @@ import os
 import select
 import socket
 from collections import deque
+from collections.abc import Callable
+from threading import Condition, Lock
 from typing import Final
 
 from twbridge.errors import TwbridgeError
@@ -21,7 +23,7 @@ from twbridge.wsgi.messages import (
     encode,
     read_to_worker,
 )
-from twbridge.wsgi.pipe import LAST, Frames, frame
+from twbridge.wsgi.pipe import DONE, LAST, Frames, frame
 
 __all__ = ["READ", "Exchange", "Gone", "Lane"]
 
@@ -37,37 +39,59 @@ class Gone(TwbridgeError, ConnectionAbortedError):
 class Lane:
     """The pipe. Only the process that made it can use it, not one that the application forks.
 
-    Where the worker's end is closed, this process ends.
+    Where the worker's end is closed, this process ends. An application may read its input in one
+    thread and answer in another, and leave threads behind: one at a time reads the pipe, for all.
 
     Args:
         fd: its file descriptor.
+
+    Attributes:
+        turn: held by whoever looks at what was read; notified when there is more.
+        payloads: of the frames that were read, and that nobody has taken yet.
+        writing: held by whoever writes, where others might.
     """
 
     def __init__(self, fd: int) -> None:
         os.set_inheritable(fd, False)
-        self.socket = socket.socket(fileno=fd)
-        self.socket.setblocking(True)
-        self._frames = Frames()
-        self._payloads: deque[bytes] = deque()
+        self._socket = socket.socket(fileno=fd)
+        self._socket.setblocking(True)
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
+        self._begin()
         os.register_at_fork(after_in_child=self._forked)
+
+    def _begin(self) -> None:
+        self.turn = Condition()
+        self.writing = Lock()
+        self.payloads: deque[bytes] = deque()
+        self._frames = Frames()
+        self._is_reading = False
 
     def read(self) -> bytes:
         """The payload of the next frame; waits for it."""
-        while not self._payloads:
-            try:
-                data = self.socket.recv(READ)
-            except OSError:
-                data = b""
-            if not data:
-                ties.end()
-            self._payloads += [payload for _, payload in self._frames.feed(data)]
-        return self._payloads.popleft()
+        with self.turn:
+            while not self.payloads:
+                self.fill()
+            return self.payloads.popleft()
+
+    def fill(self) -> None:
+        """Wait until there is more to take; `turn` is held, and let go meanwhile."""
+        if self._is_reading:
+            self.turn.wait()
+            return
+        self._is_reading = True
+        self.turn.release()
+        try:
+            data = self._receive()
+        finally:
+            self.turn.acquire()
+            self._is_reading = False
+            self.turn.notify_all()
+        self.payloads += [payload for _, payload in self._frames.feed(data)]
 
     def has_more(self) -> bool:
-        """Whether there is something to read."""
-        return bool(self._payloads) or bool(self._poll.poll(0))
+        """Whether `fill` would not wait; `turn` is held."""
+        return not self._is_reading and self._is_readable()
 
     def send(self, kind: int, payload: bytes = b"") -> None:
         """Write a frame, and wait until the worker takes it."""
@@ -76,13 +100,26 @@ class Lane:
     def write(self, data: bytes) -> None:
         """Write whole frames."""
         try:
-            self.socket.sendall(data)
+            self._socket.sendall(data)
         except OSError:
             # The worker is gone, or the application has closed what isn't its own, or forked.
             ties.end()
 
+    def _receive(self) -> bytes:
+        try:
+            data = self._socket.recv(READ)
+        except OSError:
+            data = b""
+        if not data:
+            ties.end()
+        return data
+
+    def _is_readable(self) -> bool:
+        return bool(self._poll.poll(0))
+
     def _forked(self) -> None:
-        self.socket.close()
+        self._socket.close()
+        self._begin()  # another thread may have held what is held
         ties.hear()
 
 
@@ -106,20 +143,43 @@ class Exchange:
         self.is_free = False
 
     def send(self, kind: int, message: ToBridge) -> None:
-        """Say something to the bridge."""
-        if kind == LAST:
-            self.is_free = True
-        self._lane.write(frame(kind, encode(message)))
+        """Say something to the bridge.
 
-    def wait(self) -> None:
-        """Wait until the bridge says something.
+        Raises:
+            Gone: the lane is another request's.
+        """
+        data = frame(kind, encode(message))
+        with self._lane.writing:
+            if self.is_free:
+                raise Gone("the request has ended")
+            if kind == LAST:
+                self.is_free = self.is_gone = True
+            self._lane.write(data)
+
+    def end(self) -> None:
+        """Say that the lane is free, unless that was said."""
+        self.is_gone = True
+        with self._lane.writing:
+            if not self.is_free:
+                self.is_free = True
+                self._lane.send(DONE)
+
+    def spend(self, size: int) -> None:
+        """Take from the credit."""
+        with self._lane.turn:
+            self.credit -= size
+
+    def wait(self, has_come: Callable[[], object]) -> None:
+        """Wait until the bridge has said what is waited for.
 
         Raises:
             Gone: nobody waits for the answer.
         """
-        self.check()
-        self._take(self._lane.read())
-        self.check()
+        with self._lane.turn:
+            self._hear()
+            while not has_come():
+                self._lane.fill()
+                self._hear()
 
     def look(self) -> None:
         """Hear what the bridge has said by now.
@@ -127,10 +187,11 @@ class Exchange:
         Raises:
             Gone: nobody waits for the answer.
         """
-        self.check()
-        while self._lane.has_more():
-            self._take(self._lane.read())
-            self.check()
+        with self._lane.turn:
+            self._hear()
+            while self._lane.has_more():
+                self._lane.fill()
+                self._hear()
 
     def check(self) -> None:
         """Go on only if somebody waits for the answer.
@@ -140,6 +201,13 @@ class Exchange:
         """
         if self.is_gone:
             raise Gone("nobody waits for the answer any more")
+
+    def _hear(self) -> None:
+        """Take what is for this request: nothing that comes after its end."""
+        payloads = self._lane.payloads
+        while payloads and not self.is_gone:
+            self._take(payloads.popleft())
+        self.check()
 
     def _take(self, payload: bytes) -> None:
         try:

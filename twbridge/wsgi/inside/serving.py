@@ -15,7 +15,7 @@ from twbridge.wsgi.inside.environ import environ_of
 from twbridge.wsgi.inside.input import Input
 from twbridge.wsgi.inside.lane import Exchange, Gone, Lane
 from twbridge.wsgi.messages import BadMessage, Failed, Request, encode, read_to_worker
-from twbridge.wsgi.pipe import DONE, LAST
+from twbridge.wsgi.pipe import LAST
 
 __all__ = ["Application", "serve", "serve_next"]
 
@@ -60,12 +60,12 @@ def _run(lane: Lane, request: Request, application: Application, common: dict[st
             _report(request, error)
         if not (exchange.is_gone or answer.is_complete):
             failed = Failed("app", one_line(error))
-    # A thread that the application has left behind neither reads nor writes what is others'.
+    # A thread that the application has left behind neither takes nor writes what is others'.
     exchange.is_gone = True
     if failed is not None:
         exchange.send(LAST, failed)
-    elif not exchange.is_free:
-        lane.send(DONE)
+    else:
+        exchange.end()
 
 
 def _call(
