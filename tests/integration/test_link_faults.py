@@ -11,7 +11,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from tests.integration.cases import BrokerCase, outcomes, pause
-from tests.integration.rabbitmq import Node, in_thread
+from tests.integration.rabbitmq import breakable, in_thread
 from twbridge.amqp import Link, Queue
 from twbridge.errors import (
     ChannelClosed,
@@ -32,16 +32,11 @@ def resident() -> int:
 
 
 class FaultCase(BrokerCase):
-    """Tests on a node of the class's own."""
+    """Tests on a node that they may kill, freeze and block."""
 
     @classmethod
     def setUpClass(cls) -> None:
-        cls.node = Node(advanced="[{rabbit, [{channel_tick_interval, 500}]}].")
-        cls.node.start()
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        cls.node.close()
+        cls.node = breakable()
 
     async def queue(self, **settings: Any) -> str:
         """A durable queue that is on the disk: declare-ok comes before that."""
@@ -265,10 +260,10 @@ class KillTests(FaultCase):
         self.assertEqual((link.state, reasons), ("ready", []))
 
     async def test_frames_of_any_size_and_of_8192(self) -> None:
+        set_to = "application:set_env(rabbit, frame_max, {})."
+        self.addCleanup(lambda: in_thread(self.node.ctl, "eval", set_to.format(131_072)))
         for frame_max in (0, 8192):
-            await in_thread(
-                self.node.ctl, "eval", f"application:set_env(rabbit, frame_max, {frame_max})."
-            )
+            await in_thread(self.node.ctl, "eval", set_to.format(frame_max))
             queue = await self.queue()
             link = await self.ready()
             rows = await in_thread(self.node.list, "connections", "frame_max", "state")
