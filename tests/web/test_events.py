@@ -275,6 +275,11 @@ class OriginTests(EventsCase):
             self.open(target, browser, line)
         self.open(queue, "User-Agent: curl/8.0")
 
+    def test_no_browser_empties_a_queue_by_opening_its_url(self) -> None:
+        lines = "Sec-Fetch-Site: none", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"
+        self.status("/events?destination=/queue/jobs", 403, "forbidden", *lines)
+        self.open(TOPIC, *lines)
+
 
 class SlowReaderTests(EventsCase):
     """Readers that do not take what is sent."""

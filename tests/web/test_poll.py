@@ -180,6 +180,20 @@ class QueueTests(PollCase):
         self.ask(QUEUE, browser, "Sec-Fetch-Site: same-origin")
         self.ask(TOPIC, browser)
 
+    def test_no_browser_empties_one_by_opening_its_url(self) -> None:
+        typed = "Sec-Fetch-Site: none"
+        for lines in (
+            (typed, "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"),
+            (typed, "Sec-Fetch-Mode: navigate"),
+            ("Sec-Fetch-Site: same-origin", "Sec-Fetch-Mode: no-cors", "Sec-Fetch-Dest: image"),
+            (typed, "Sec-Fetch-Dest: empty", "Sec-Purpose: prefetch;prerender"),
+            ("Sec-Fetch-Site: same-origin", "Purpose: prefetch"),
+        ):
+            self.status(QUEUE, 403, "forbidden", *lines)
+        self.ask(TOPIC, typed, "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document")
+        self.ask(QUEUE, "Sec-Fetch-Site: same-origin", "Sec-Fetch-Dest: empty")
+        self.ask(QUEUE, typed, "Sec-Fetch-Mode: cors", "Sec-Fetch-Dest: empty")
+
 
 class StreamTests(PollCase):
     """A stream goes on where the last poll was."""

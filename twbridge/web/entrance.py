@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl
 
+from twbridge.destinations import Destination
 from twbridge.dialects.http import JSON, error_body, status_of
 from twbridge.errors import BadFrame, ClientError, Forbidden, NotReady, TwbridgeError
 from twbridge.policy import Peer
@@ -20,6 +21,7 @@ __all__ = [
     "Guest",
     "JsonRefusal",
     "Leaving",
+    "check_taking",
     "error_answer",
     "full_answer",
     "is_unnamed_page",
@@ -35,6 +37,8 @@ COMMON: Final[Fields] = (
 )
 _LATER: Final[Fields] = (("Retry-After", "5"),)
 _PARAMETERS: Final = 20
+_QUEUES: Final = ("queue", "amq-queue")
+"""What is read there is gone for all others."""
 
 
 class Leaving(NotReady):
@@ -161,6 +165,26 @@ def is_unnamed_page(head: Head) -> bool:
     if head.values("origin") or head.values("sec-fetch-site"):
         return False
     return any(agent.startswith("Mozilla/") for agent in head.values("user-agent"))
+
+
+def check_taking(head: Head, destination: Destination) -> None:
+    """Lets nobody take messages out of a queue who did not mean to.
+
+    Raises:
+        Forbidden: it is a queue, and a browser asks for who knows which page, or because of a link,
+            an address that is typed, an image, or in advance: no script of a page waits for it.
+    """
+    if destination.kind not in _QUEUES:
+        return
+    if is_unnamed_page(head):
+        raise Forbidden("Over plain HTTP a page can't read a queue: any other site's could.")
+    early = head.values("sec-purpose") or head.values("purpose")
+    target = [each for each in head.values("sec-fetch-dest") if each != "empty"]
+    # Chrome 76 to 79 send no Sec-Fetch-Dest.
+    if early or target or "navigate" in head.values("sec-fetch-mode"):
+        raise Forbidden(
+            "Opening this URL would take a message out of the queue: only scripts may read it."
+        )
 
 
 def _parameters(head: Head) -> dict[str, str]:

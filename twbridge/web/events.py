@@ -29,7 +29,7 @@ from zope.interface import implementer
 from twbridge.dialects.interfaces import Encoder
 from twbridge.dialects.sse import HEARTBEAT, EventCodec, read_subscribe
 from twbridge.direct import direct
-from twbridge.errors import ClientError, Forbidden, TwbridgeError
+from twbridge.errors import ClientError, TwbridgeError
 from twbridge.flow import Outbox
 from twbridge.sockets.admission import Admission
 from twbridge.sockets.census import Lease
@@ -43,8 +43,8 @@ from twbridge.web.entrance import (
     Guest,
     JsonRefusal,
     Leaving,
+    check_taking,
     error_answer,
-    is_unnamed_page,
 )
 
 PATH: Final = "/events"
@@ -56,8 +56,6 @@ _HEAD: Final = (
     "X-Accel-Buffering: no",
     "Connection: close",
 )
-_QUEUES: Final = ("queue", "amq-queue")
-"""What is read there is gone for all others."""
 _RETRY: Final = (1.0, 5.0)
 """Seconds after which a reader that was cut off comes back: one of many somewhere between."""
 
@@ -116,11 +114,9 @@ class EventStreams:
             raise JsonRefusal(Leaving(), guest.fields)
         try:
             subscribe = read_subscribe(guest.parameters, head.one("last-event-id"))
+            check_taking(head, subscribe.destination)
         except ClientError as error:
             raise JsonRefusal(error, guest.fields) from None
-        if subscribe.destination.kind in _QUEUES and is_unnamed_page(head):
-            sentence = "Over plain HTTP a page can't read a queue: any other site's could."
-            raise JsonRefusal(Forbidden(sentence), guest.fields)
         return EventStream(self, guest, EventCodec(subscribe, self._between(*_RETRY)), lease)
 
     def _between(self, first: float, last: float) -> float:

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from twbridge.dialects.http import RequestCodec, status_of
 from twbridge.dialects.poll import PollCodec, first_of, read_poll
-from twbridge.errors import ClientError, Forbidden, NotReady, TwbridgeError
+from twbridge.errors import ClientError, NotReady, TwbridgeError
 from twbridge.sockets.admission import Admission
 from twbridge.sockets.heads import Head
 from twbridge.sockets.ports import OpenSession
@@ -26,8 +26,8 @@ from twbridge.web.entrance import (
     Guest,
     JsonRefusal,
     Leaving,
+    check_taking,
     full_answer,
-    is_unnamed_page,
 )
 from twbridge.web.requests import Request, Requests
 
@@ -36,9 +36,6 @@ __all__ = ["MISSED", "PATH", "PollCalls"]
 PATH: Final = "/api/poll"
 #: How many messages are missing before the one that is told.
 MISSED: Final = "Twbridge-Missed"
-
-_QUEUES: Final = ("queue", "amq-queue")
-"""What is read there is gone for all others."""
 
 
 class PollCalls(Requests):
@@ -60,14 +57,11 @@ class PollCalls(Requests):
         """All is in its URL.
 
         Raises:
-            Refusal: 403, nobody knows whose page it is; 422, the URL means no subscription.
+            Refusal: 403, see `check_taking`; 422, the URL means no subscription.
         """
         try:
             subscribe, timeout = read_poll(guest.parameters)
-            if subscribe.destination.kind in _QUEUES and is_unnamed_page(head):
-                raise Forbidden(
-                    "Over plain HTTP a page can't read a queue: any other site's could."
-                )
+            check_taking(head, subscribe.destination)
         except ClientError as error:
             raise JsonRefusal(error, guest.fields) from None
         return lambda _body: PollCodec(subscribe, timeout)
