@@ -186,14 +186,20 @@ class Member:
 
 
 class Heir(Member):
-    """Has one less, and another one."""
+    """Has one more, one that does something else, another priority, and one less."""
+
+    second = None  # type: ignore[assignment]
 
     @listener("a", priority=5)
     def zeroth(self) -> None:
         self.calls.append("zeroth")
 
+    def first(self) -> None:
+        self.calls.append("first of the heir")
+
+    @listener("a", priority=1)
     def third(self) -> None:
-        self.calls.append("not marked")
+        self.calls.append("third of the heir")
 
 
 class JoinTests(SynchronousTestCase):
@@ -209,11 +215,12 @@ class JoinTests(SynchronousTestCase):
         self.bus.publish("b", 1)
         self.assertEqual(member.calls, ["first", ("second",), "third", ("second", 1)])
 
-    def test_a_class_below_has_the_marks_of_its_own_methods(self) -> None:
+    def test_a_method_that_a_class_below_defines_anew_keeps_its_marks_or_has_others(self) -> None:
         heir = Heir()
         self.bus.join(heir)
         self.bus.publish("a")
-        self.assertEqual(heir.calls, ["zeroth", "first", ("second",)])
+        self.bus.publish("b")
+        self.assertEqual(heir.calls, ["third of the heir", "zeroth", "first of the heir"])
 
     def test_leaving_ends_all_of_them_once(self) -> None:
         member = Member()

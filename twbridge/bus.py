@@ -170,13 +170,16 @@ class Bus:
     def join(self, member: object) -> Callable[[], None]:
         """Subscribe every method of an object that is marked with `listener`.
 
+        One that a class below defines anew keeps its marks, unless it is marked there again; it
+        listens no more where it is None there.
+
         Returns:
             What ends all that. Calling it again does nothing.
         """
         ends = [
             self.subscribe(channel, method, priority)
-            for method in _marked(member)
-            for channel, priority in method.listens_to  # type: ignore[attr-defined]
+            for method, marks in _marked(member)
+            for channel, priority in marks
         ]
 
         def leave() -> None:
@@ -230,12 +233,16 @@ class Bus:
             self._channels.pop(channel, None)
 
 
-def _marked(member: object) -> Iterator[Listener]:
+def _marked(member: object) -> Iterator[tuple[Listener, tuple[tuple[str, float], ...]]]:
     """The methods that are marked, in the order in which the classes define them."""
-    names = [name for kind in reversed(type(member).__mro__) for name in vars(kind)]
-    for name in dict.fromkeys(names):
-        if hasattr(getattr(type(member), name, None), "listens_to"):
-            yield getattr(member, name)
+    kinds = type(member).__mro__
+    for name in dict.fromkeys(name for kind in reversed(kinds) for name in vars(kind)):
+        for kind in kinds:
+            marks = getattr(getattr(kind, name, None), "listens_to", None)
+            if marks is not None:
+                if callable(method := getattr(member, name)):
+                    yield method, marks
+                break
 
 
 def _log_failure(failure: Failure, channel: str) -> None:
