@@ -24,8 +24,10 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from inspect import iscoroutine
 from itertools import count
 from typing import Any, TypeVar
@@ -223,7 +225,8 @@ class Bus:
                 _log_failure(Failure(each, type(each), each.__traceback__), channel)
         for result in results:
             if isinstance(result, Deferred):
-                result.addErrback(_log_failure, channel)
+                # In this context: a listener on the log that tells hears nothing of it then either.
+                result.addErrback(partial(copy_context().run, _log_failure), channel)
 
     def _remove(self, channel: str, entry: _Entry) -> None:
         left = tuple(each for each in self._channels.get(channel, ()) if each is not entry)

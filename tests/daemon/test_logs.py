@@ -8,7 +8,7 @@ from io import StringIO
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
-from twisted.logger import ILogObserver, Logger, LogLevel, LogPublisher
+from twisted.logger import ILogObserver, Logger, LogLevel, LogPublisher, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -115,6 +115,25 @@ class BusObserverTests(LogTestCase):
         self.log.info("once")
         gate.callback(None)
         self.assertEqual(len(calls), 1)
+
+    def test_nor_of_the_failure_of_what_it_has_told_others(self) -> None:
+        answers: list[Deferred[None]] = []
+        everything = BusObserver(self.bus)
+        globalLogPublisher.addObserver(everything)
+        self.addCleanup(globalLogPublisher.removeObserver, everything)
+
+        def send(event: object) -> Deferred[None]:
+            answers.append(Deferred())
+            return answers[-1]
+
+        self.bus.subscribe("send", send)
+        self.bus.subscribe("send", send)
+        self.bus.subscribe(LOG, lambda event: self.bus.tell("send", event))
+        Logger().info("once")
+        for each in tuple(answers):
+            each.errback(ValueError("away"))
+        self.assertEqual(len(answers), 2)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 2)
 
     def test_every_failure_is_on_stderr_with_its_traceback(self) -> None:
         stderr = StringIO()
