@@ -59,15 +59,19 @@ def are_live(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def is_path(text: str) -> str:
-    if not re.fullmatch(r"(/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+", text):
-        raise ValueError("must be a path like /ws")
-    if any(text == each or text.startswith(f"{each}/") for each in RESERVED_PATHS if each != "/"):
-        raise ValueError(f"must not be one of the bridge's own: {', '.join(RESERVED_PATHS)}")
-    return text
+    return _path(text, "/ws", RESERVED_PATHS)
 
 
 def is_mount(text: str) -> str:
-    return text if text == "/" else is_path(text)
+    return text if text == "/" else _path(text, "/app, or /", RESERVED_PATHS[1:])
+
+
+def _path(text: str, like: str, reserved: Iterable[str]) -> str:
+    if not re.fullmatch(r"(/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+", text):
+        raise ValueError(f"must be a path like {like}")
+    if any(text == each or text.startswith(f"{each}/") for each in reserved if each != "/"):
+        raise ValueError(f"must not be one of the bridge's own: {', '.join(reserved)}")
+    return text
 
 
 def is_exchange_name(text: str) -> str:
