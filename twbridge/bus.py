@@ -27,7 +27,6 @@ from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import partial
 from inspect import iscoroutine
 from itertools import count
 from typing import Any, TypeVar
@@ -225,8 +224,7 @@ class Bus:
                 _log_failure(Failure(each, type(each), each.__traceback__), channel)
         for result in results:
             if isinstance(result, Deferred):
-                # In this context: a listener on the log that tells hears nothing of it then either.
-                result.addErrback(partial(copy_context().run, _log_failure), channel)
+                _log_later(result, channel)
 
     def _remove(self, channel: str, entry: _Entry) -> None:
         left = tuple(each for each in self._channels.get(channel, ()) if each is not entry)
@@ -246,6 +244,12 @@ def _marked(member: object) -> Iterator[tuple[Listener, tuple[tuple[str, float],
                 if callable(method := getattr(member, name)):
                     yield method, marks
                 break
+
+
+def _log_later(result: Deferred[Any], channel: str) -> None:
+    """Log its failure in the context of now: a listener on the log that tells does not hear it."""
+    context = copy_context()
+    result.addErrback(lambda failure: context.run(_log_failure, failure, channel))
 
 
 def _log_failure(failure: Failure, channel: str) -> None:
