@@ -1,4 +1,4 @@
-"""Unmodified applications behind the bridge: Flask, Django, and wsgiref's validator."""
+"""Unmodified applications behind the bridge: Flask and Django."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import hashlib
 import re
 from urllib.parse import quote
 
-from tests.integration.wsgi_cases import DJANGO, FLASK, ONE, VALIDATED, WsgiCase, cookies, form
+from tests.integration.wsgi_cases import DJANGO, FLASK, ONE, WsgiCase, cookies, form
 from tests.integration.wsgi_client import Answer
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 #: More than Flask and Django keep in memory of an upload, and many pieces.
 UPLOAD = bytes(range(256)) * 12_000
-MOUNTS = {"flask": "", "site": "", "valid": ""}
-SERVED = (("flask", FLASK, *ONE), ("site", DJANGO, *ONE), ("valid", VALIDATED, *ONE))
+MOUNTS = {"flask": "", "site": ""}
+SERVED = (("flask", FLASK, *ONE), ("site", DJANGO, *ONE))
 SECRET = "a secret of the inside"
 
 
@@ -133,21 +133,3 @@ class Frameworks(WsgiCase):
             "kind": "TemporaryUploadedFile",
         }
         self.assertEqual(told.json, expected)
-
-    async def test_the_validator_has_nothing_to_say(self) -> None:
-        digest = f"{len(UPLOAD)} {hashlib.sha256(UPLOAD).hexdigest()}"
-        for method, rest, body, status, text in (
-            ("GET", "/hello", b"", 200, "Hello"),
-            ("HEAD", "/hello", b"", 200, ""),
-            ("GET", "/written", b"", 200, "one two three"),
-            ("GET", "/slowly?count=3&pause=0", b"", 200, "0\n1\n2\n"),
-            ("POST", "/digest", UPLOAD, 200, digest),
-            ("POST", "/hello", UPLOAD, 200, "Hello"),
-            ("GET", "", b"", 404, "nothing here"),
-        ):
-            answer = await self.ask(method, self.path("valid", rest), body)
-            self.assertEqual((answer.status, answer.text), (status, text), rest)
-        self.assertEqual((await self.ask("GET", self.path("valid", "/fails"))).status, 500)
-        said = self.workers[2].said
-        self.assertNotIn("AssertionError", said)
-        self.assertNotIn("WSGIWarning", said)

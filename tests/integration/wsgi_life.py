@@ -13,7 +13,9 @@ from tests.integration.wsgi_client import Answer, Http, head
 
 MIB = 1 << 20
 #: Seconds that the queue of a mount outlives its workers, and somebody to notice.
-GONE = 8.0
+GONE = 12.0
+#: Seconds of an answer that nothing is waited for, on a busy machine.
+AT_ONCE = 3.0
 #: Seconds in which all are back after the broker is.
 BACK = 15.0
 MOUNTS = dict.fromkeys(("named", "two", "shared"), "")
@@ -29,7 +31,7 @@ class Life(WsgiCase):
         hello = self.path("named", "/hello")
         begin = time.monotonic()
         self.assertEqual((await self.ask("GET", hello)).status, 503)
-        self.assertLess(time.monotonic() - begin, 1.0)
+        self.assertLess(time.monotonic() - begin, AT_ONCE)
 
         await self.drained()
         begin, ends = time.monotonic(), []
