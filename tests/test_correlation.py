@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from klein import Klein
-from twisted.internet.defer import Deferred, DeferredLock, inlineCallbacks, succeed
+from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred, inlineCallbacks, succeed
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
@@ -160,6 +161,12 @@ class Notes(Publishing):
         self.wait().addCallback(lambda _: self.note(request=request))
         return NOT_DONE_YET
 
+    @app.route("/loops")
+    def loops(self, request: Any) -> str:
+        ensureDeferred(self.asynchronous(request))
+        Context().run(ensureDeferred, self.asynchronous(request))
+        return "begun"
+
     @app.route("/page", branch=True)
     def page(self, request: Any) -> Resource:
         return self.child
@@ -282,6 +289,12 @@ class CorrelationTests(SynchronousTestCase):
         self.ask("failing", "r-1")
         self.fire()
         self.assertEqual(self.published(), ["r-1"])
+
+    def test_what_a_route_leaves_behind_keeps_it_but_in_a_context_of_its_own(self) -> None:
+        self.ask("loops", "r-1")
+        self.fire(0)
+        self.fire()
+        self.assertEqual(self.published(), ["r-1", None])
 
     def test_a_request_may_be_named(self) -> None:
         self.ask("named", "r-1")
