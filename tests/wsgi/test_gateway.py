@@ -34,7 +34,7 @@ class ForwardingTests(GatewayCase):
         (published,) = self.link.published
         self.assertEqual((published.exchange, published.routing_key), ("", "twbridge.wsgi.app"))
         self.assertTrue(published.mandatory)
-        wanted = {"reply_to": "amq.gen-1", "expiration": "10000", "delivery_mode": 1}
+        wanted = {"reply_to": "amq.gen-1", "expiration": "9000", "delivery_mode": 1}
         self.assertEqual({key: published.properties[key] for key in wanted}, wanted)
         expected = request("POST")
         expected.body, expected.more = b"body", False
@@ -90,7 +90,7 @@ class WaitingTests(GatewayCase):
         self.clock.advance(4.0)
         self.link.release()
         self.assertEqual(len(self.requests), 1)
-        self.assertEqual(self.requests[0].properties["expiration"], "6000")
+        self.assertEqual(self.requests[0].properties["expiration"], "5000")
         self.say(ok())
         self.assertTrue(client.complete)
 

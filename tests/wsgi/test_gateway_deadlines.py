@@ -19,6 +19,19 @@ class DeadlineTests(GatewayCase):
         self.assertEqual(client.status, 504)
         self.assertEqual(self.told()[-1], Cancel("deadline"))
 
+    def test_it_has_its_time_however_long_the_request_has_waited_before(self) -> None:
+        client, _ = self.forward()
+        self.assertEqual(self.requests[0].properties["expiration"], "9000")
+        self.advance(9.5)
+        self.say(Accepted("w"))
+        self.advance(5.0)
+        self.say(Accepted("w"), control="again")
+        self.advance(4.5)
+        self.assertEqual(client.status, 0)
+        self.advance(1.0)
+        self.assertEqual(client.status, 504)
+        self.assertEqual(self.told("again")[-1], Cancel("deadline"))
+
     def test_an_application_that_stops_in_the_middle(self) -> None:
         client, forwarded = self.forward()
         client.on_data = forwarded.drained

@@ -181,7 +181,9 @@ class Pending:
                 self._way.complain(self, message.text)
             self.fail(GatewayError(*_FAILED[message.kind]), None)
         else:
-            self.phase = max(self.phase, Phase.ACCEPTED)
+            if self.phase < Phase.ACCEPTED:
+                self.phase = Phase.ACCEPTED
+                self._since = self._way.seconds()
             if isinstance(message, Grant):
                 self._grant(message)
 
@@ -270,7 +272,7 @@ class Pending:
             self._way.look(self)
 
     def left(self, now: float) -> float:
-        """Seconds that the application has."""
+        """Seconds in which a worker is to have it."""
         return self._since + self.mount.timeout - now
 
     def _late(self) -> GatewayError:

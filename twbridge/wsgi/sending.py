@@ -18,6 +18,9 @@ __all__ = ["Sending"]
 
 #: Seconds that a request has, at least.
 _LEAST: Final = 0.001
+#: Seconds before its client gives up at which a request leaves the queue (or after half of its
+#: time). When workers can't keep up, those that they get are about to: their answer has to begin.
+_MARGIN: Final = 1.0
 #: Of all messages. Nobody needs the link's defaults of these.
 _COMMON: Final[dict[str, Any]] = {"delivery_mode": 1, "timestamp": None, "app_id": None}
 
@@ -42,14 +45,15 @@ class Sending:
             queue: of the mount.
             request: the request.
             reply_to: where the answer goes.
-            left: seconds after which nobody waits for it.
+            left: seconds after which nobody waits for it, unless a worker has it by then.
         """
         left = max(left, _LEAST)
+        expiration = max(left - _MARGIN, left / 2)
         properties = {
             "content_type": CONTENT_TYPE,
             "correlation_id": id,
             "reply_to": reply_to,
-            "expiration": str(math.ceil(left * 1000)),
+            "expiration": str(math.ceil(expiration * 1000)),
             **_COMMON,
         }
         return self._link.publish(
