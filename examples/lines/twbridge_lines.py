@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.protocols.basic import LineReceiver
+from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -28,6 +30,12 @@ LISTEN = "tcp:7070:interface=127.0.0.1"
 CONNECTIONS = 100
 LENGTH = 16384
 """Bytes of a line, both ways; a longer one ends a connection, or is not shown."""
+KEPT = 262_144
+"""Bytes that are kept for a connection that does not read, beside the 64 KiB of the transport."""
+PATIENCE = 60.0
+"""Seconds after which one that reads nothing of that is cut off."""
+FAREWELL = 5.0
+"""Seconds in which one that is ended has to read why."""
 
 
 class Lines(Plugin):
@@ -39,7 +47,8 @@ class Lines(Plugin):
     async def start(self, bridge: Bridge) -> None:
         """Listen. A busy port is a failure, which the bridge logs."""
         where = os.environ.get(VARIABLE, LISTEN)
-        factory = Factory.forProtocol(lambda: LineConnection(self.connections, self.send))
+        make = partial(LineConnection, self.connections, self.send, bridge.reactor)
+        factory = Factory.forProtocol(make)
         self._port = await serverFromString(bridge.reactor, where).listen(factory)
         super().start(bridge)  # Listens on the bus: nothing fails after that.
 
@@ -63,35 +72,60 @@ class Lines(Plugin):
 
 @implementer(IPushProducer)
 class Outgoing:
-    """Whether a connection reads what it is sent: the transport says so."""
+    """What a connection is to read. While the transport has enough it is kept, up to ``KEPT``."""
 
     def __init__(self, connection: LineConnection) -> None:
-        self.full = False
-        self.missed = 0
         self._connection = connection
+        self._full = False
+        self._kept: list[bytes] = []
+        self._size = 0
+        self._missed = 0
+
+    def add(self, line: bytes) -> None:
+        """Send a line, keep it, or leave it out and count it."""
+        if not self._full:
+            self._connection.sendLine(line)
+        elif not self._missed and self._size + len(line) <= KEPT:
+            self._kept.append(line)
+            self._size += len(line)
+        else:
+            self._missed += 1
+
+    def take(self) -> list[bytes]:
+        """What is kept, and how much was left out behind it."""
+        kept, missed = self._kept, self._missed
+        self._kept, self._size, self._missed = [], 0, 0
+        if missed:
+            kept.append(b"! %d messages were left out, you read too slowly" % missed)
+        return kept
 
     def pauseProducing(self) -> None:
-        self.full = True
+        self._full = True
+        self._connection.setTimeout(PATIENCE)
 
     def resumeProducing(self) -> None:
-        self.full = False
-        if self.missed:
-            missed, self.missed = self.missed, 0
-            self._connection.show(b"! %d messages were left out, you read too slowly" % missed)
+        self._full = False
+        self._connection.setTimeout(None)
+        for line in self.take():
+            self.add(line)
 
     def stopProducing(self) -> None:
-        self.full = True
+        self._full = True
 
 
-class LineConnection(LineReceiver):
+class LineConnection(LineReceiver, TimeoutMixin):
     """One connection. Nothing is read while a line of it waits for the broker's confirm."""
 
     delimiter = b"\n"
     MAX_LENGTH = LENGTH
 
     def __init__(
-        self, connections: set[LineConnection], send: Callable[[str], Deferred[None]]
+        self,
+        connections: set[LineConnection],
+        send: Callable[[str], Deferred[None]],
+        clock: IReactorTime,
     ) -> None:
+        self.callLater = clock.callLater  # of TimeoutMixin
         self._connections = connections
         self._send = send
         self._outgoing = Outgoing(self)
@@ -105,6 +139,7 @@ class LineConnection(LineReceiver):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._connections.discard(self)
+        self.setTimeout(None)
 
     def lineReceived(self, line: bytes) -> None:
         try:
@@ -113,25 +148,34 @@ class LineConnection(LineReceiver):
             self.show(b"! not sent: it is not UTF-8")
             return
         self.pauseProducing()
-        self._send(text).addErrback(self._not_sent).addCallback(lambda _: self.resumeProducing())
+        self._send(text).addErrback(self._not_sent).addBoth(self._go_on)
 
     def lineLengthExceeded(self, line: bytes) -> None:
         self.end("a line is too long")
 
     def show(self, line: bytes) -> None:
-        """Send a line, unless the other end does not read."""
-        if self._outgoing.full:
-            self._outgoing.missed += 1
-        else:
-            self.sendLine(line)
+        """Send a line, unless the connection is about to end."""
+        if self in self._connections:
+            self._outgoing.add(line)
 
     def end(self, why: str) -> None:
         """Say why, and hang up."""
-        self.sendLine(b"! " + why.encode())
+        self._connections.discard(self)
         self.transport.unregisterProducer()
+        for line in (*self._outgoing.take(), b"! " + why.encode()):
+            self.sendLine(line)
         self.transport.loseConnection()
+        self.setTimeout(FAREWELL)
+
+    def timeoutConnection(self) -> None:
+        self.transport.abortConnection()
 
     def _not_sent(self, failure: Failure) -> None:
         failure.trap(TwbridgeError)
         # Never the error itself: it may hold names of the inside.
         self.show(b"! not sent: " + failure.value.public.encode())
+
+    def _go_on(self, result: object) -> object:
+        if self in self._connections:
+            self.resumeProducing()
+        return result
