@@ -89,6 +89,7 @@ SANS_IO = (
     "turns",
     "web.readiness",
     "wire",
+    "wsgi.abandoned",
     "wsgi.complaints",
     "wsgi.fields",
     "wsgi.messages",

@@ -21,6 +21,7 @@ from twbridge.errors import (
 )
 from twbridge.rpc.ownqueue import OwnQueue
 from twbridge.wire import Content, Delivery
+from twbridge.wsgi.abandoned import Abandoned
 from twbridge.wsgi.complaints import Complaints
 from twbridge.wsgi.messages import (
     Accepted,
@@ -87,6 +88,7 @@ class Gateway:
         #: Queues that are to be looked at in this sweep, and when each was last.
         self._looks: dict[str, Pending] = {}
         self._looked: dict[str, float] = {}
+        self._abandoned = Abandoned()
         self._complaints = Complaints(reactor.seconds)
         self._forget = [
             link.on_pressure(self._pressure),
@@ -119,6 +121,8 @@ class Gateway:
             pending.fail(GatewayError(503, _STOPPING))
         elif self._link.pressed or len(self._held) >= HELD_MAX:
             pending.fail(GatewayError(503, "The broker is busy."))
+        elif self._abandoned.is_full(mount.queue, self.seconds()):
+            pending.fail(GatewayError(503, "Too many requests wait that nobody waits for."))
         else:
             if self._timer is None:
                 self._timer = self._clock.callLater(TICK, self._sweep)
@@ -186,11 +190,12 @@ class Gateway:
         """Write to the log what a worker says wrong, or why it failed: once in a while."""
         self._complaints.add(f"{pending.mount.path}: {text}")
 
-    def forget(self, pending: Pending) -> None:
-        """It has ended."""
+    def forget(self, pending: Pending, is_waiting: bool) -> None:
+        """It has ended. ``is_waiting``: there may still be a request that waits in a queue."""
         del self._pending[pending.id]
-        if self._held:
-            self._held.pop(pending.id, None)
+        if self._held.pop(pending.id, None) is None and is_waiting:
+            now = self.seconds()
+            self._abandoned.add(pending.id, pending.queue, now + pending.left(now))
         if self._waiting:
             self._waiting.pop(pending.id, None)
 
@@ -219,6 +224,7 @@ class Gateway:
             id = content.properties.get("correlation_id", "")
             pending = self._pending.get(id)
             if pending is None:
+                self._abandoned.remove(id)
                 return
             queue = content.method.routing_key
             if queue == pending.queue:
@@ -255,6 +261,7 @@ class Gateway:
 
     def _stray(self, id: str, control: str, message: ToBridge) -> None:
         """A worker has begun with a request that has ended, as nobody could tell it before."""
+        self._abandoned.remove(id)
         began = isinstance(message, Accepted | Grant) or (
             isinstance(message, Start) and message.more
         )
@@ -297,6 +304,7 @@ class Gateway:
         for each in list(self._pending.values()):
             if each.looks_at <= now:
                 each.look(now)
+        self._abandoned.expire(now)
         looks, self._looks = self._looks, {}
         self._looked = {key: at for key, at in self._looked.items() if now - at < LOOK_SECONDS}
         for name, pending in looks.items():

@@ -285,9 +285,9 @@ class Pending:
     def unserved(self) -> None:
         """The queue of the mount is not there; so no worker has it, unless one has said so."""
         if self.phase is Phase.SENT and self.had_worker:
-            self.fail(GatewayError(502, _LOST))
+            self.fail(GatewayError(502, _LOST), None)
         elif self.phase in (Phase.HELD, Phase.SENT):
-            self.fail(GatewayError(503, "No worker serves this.", unserved=True))
+            self.fail(GatewayError(503, "No worker serves this.", unserved=True), None)
 
     def lose_worker(self, message: ToWorker) -> None:
         """The queue of the worker that has it is gone, and so is this message to it.
@@ -322,9 +322,10 @@ class Pending:
         self.fail(GatewayError(502, "The application's answer can't be passed on."))
 
     def _end(self, reason: _Reason | None) -> None:
+        is_waiting = reason is not None and self.phase in (Phase.HELD, Phase.SENT)
         self.phase = Phase.OVER
         self._request = None
-        self._way.forget(self)
+        self._way.forget(self, is_waiting)
         if reason is not None:
             self._tell(Cancel(reason), self.control)
 

@@ -68,5 +68,5 @@ class Way(Protocol):
     def complain(self, pending: Pending, text: str) -> None:
         """Write to the log, not too often."""
 
-    def forget(self, pending: Pending) -> None:
-        """It has ended."""
+    def forget(self, pending: Pending, is_waiting: bool) -> None:
+        """It has ended. ``is_waiting``: there may still be a request that waits in a queue."""
