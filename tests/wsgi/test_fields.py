@@ -74,6 +74,11 @@ class CheckedTests(SynchronousTestCase):
         for value in ("a\r\nSet-Cookie: x", "a\n", "\x00", "\u0100", "\x7f"):
             self.assertRaises(ValueError, checked, 200, "OK", [("A", value)])
 
+    def test_all_together_are_not_too_long(self) -> None:
+        fields = [("A", "b" * 999)] * 65
+        self.assertEqual(len(checked(200, "OK", fields)), 65)
+        self.assertRaises(ValueError, checked, 200, "OK", fields * 2)
+
     def test_names_and_values_are_texts(self) -> None:
         fields: Any
         for fields in ([("a", 1)], [("a", b"b")], [(b"a", "b")], [(1, "b")], [([], "b")]):

@@ -14,7 +14,7 @@ from typing import Final
 
 from twbridge.wsgi.messages import Fields
 
-__all__ = ["checked", "content_length", "forwarded", "is_bodiless"]
+__all__ = ["HEAD_MAX", "checked", "content_length", "forwarded", "is_bodiless"]
 
 #: Of the connection, besides ``proxy-...`` and those that ``Connection`` names.
 _HOP: Final = frozenset(
@@ -37,6 +37,8 @@ _NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _TEXT: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*").fullmatch
 #: 18 digits are over any length and within 64 bits.
 _LENGTH: Final = re.compile(r"[0-9]{1,18}").fullmatch
+#: Characters of the head of an answer. Clients and proxies take less as a rule.
+HEAD_MAX: Final = 65_536
 #: Answers that have no body, whatever their fields say (RFC 9110 section 6.4.1).
 _BODILESS: Final = frozenset({204, 304})
 
@@ -79,6 +81,7 @@ def checked(status: int, reason: str, fields: Iterable[tuple[str, str]]) -> Fiel
     kept: Fields = []
     named: set[str] = set()
     lengths: set[str] = set()
+    size = len(reason)
     for name, value in fields:
         kind = _kind(name)
         if kind is _Kind.NONE:
@@ -91,6 +94,9 @@ def checked(status: int, reason: str, fields: Iterable[tuple[str, str]]) -> Fiel
             lengths.add(value.strip(" \t"))
         elif kind is _Kind.CONNECTION:
             named |= _named(value)
+        size += len(name) + len(value)
+    if size > HEAD_MAX:
+        raise ValueError(f"the head has {size} characters, {HEAD_MAX} are allowed")
     if named:
         kept = [each for each in kept if each[0].lower() not in named]
     if len(lengths) == 1 and status != 204:
