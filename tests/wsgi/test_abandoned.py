@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.wsgi.gateway_case import MOUNT, GatewayCase, ok
 from twbridge.wsgi.abandoned import MOST
-from twbridge.wsgi.messages import Accepted, Failed
+from twbridge.wsgi.messages import Accepted, Failed, ToBridge
 from twbridge.wsgi.ports import Mount
 
 
@@ -40,7 +40,8 @@ class AbandonedTests(GatewayCase):
 
     def test_or_until_workers_have_had_some(self) -> None:
         self.leave(MOST)
-        for number, message in enumerate((Accepted("w"), ok(), Failed("app", ""))):
+        messages: list[ToBridge] = [Accepted("w"), ok(), Failed("app", "")]
+        for number, message in enumerate(messages):
             self.say(message, self.id_of(number))
             self.assertFalse(self.refused())
             self.assertTrue(self.refused())
