@@ -3,13 +3,14 @@
 ::
 
     await in_thread(install)
-    echo = await Echo.listen(reactor, bridge.port, keeper)
+    echo = Echo(reactor, bridge.port, keeper)
     verdicts = await in_thread(judge, echo.url, ["1.*", "12.1.1"], folder)
 
-One case must not hear the echo of the one before, and the first frame of a case must find the
-route bound at the broker. So each connection of the suite waits at the door of :class:`Echo` until
-the connection before it is gone at the bridge, and the keeper, which is always subscribed, has
-heard a marker: what was published before the marker has come back by then.
+One case must not hear the echo of the one before. So each connection of the suite waits at the door
+of :class:`Echo` until the connection before it is gone at the bridge, and the keeper has heard a
+marker: what was published to the same exchange before the marker has come back by then. And the
+first frame of a case must find the route bound at the broker: a binding stays there for longer
+after its last subscriber's end than the suite is away.
 """
 
 from __future__ import annotations
@@ -17,18 +18,20 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import socket
 import subprocess
 import sys
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any, NamedTuple
 
-from twisted.internet.defer import Deferred, DeferredLock
-from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
-from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import blockingCallFromThread
 
+from tests.integration.rabbitmq import in_thread
 from tests.integration.websocket import Socket
 
 __all__ = ["SCRIPT", "ConformanceError", "Echo", "Verdict", "install", "judge"]
@@ -124,45 +127,62 @@ def _end_of(folder: Path) -> str:
 class Echo:
     """A door to a bridge, through which one connection goes after the other.
 
+    It has a thread of its own: the suite sends thousands of messages one by one, and what carries
+    them is what takes the time.
+
     Args:
-        reactor: where it listens.
+        reactor: of the keeper.
         port: the bridge's.
-        keeper: a raw client on the route that echoes; its messages are the echo's from now on.
+        keeper: a raw client that hears itself by way of the exchange that echoes, and nothing
+            else; its messages are the echo's from now on.
     """
 
     def __init__(self, reactor: Any, port: int, keeper: Socket) -> None:
+        self._reactor = reactor
+        self._port = port
         self._keeper = keeper
-        self._target = HostnameEndpoint(reactor, "127.0.0.1", port)
-        self._turn = DeferredLock()
-        self._listening = reactor.listenTCP(0, _Door(self), interface="127.0.0.1")
         self._marker = ""
         self._heard: Deferred[None] | None = None
+        #: Fires when the suite is there.
+        self.arrived: Deferred[None] = Deferred()
         keeper.on_message = self._listen
         keeper.on_close = self._end
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._thread = Thread(target=self._serve, daemon=True)
+        self._thread.start()
 
     @property
     def url(self) -> str:
         """Where the suite connects to."""
-        return f"ws://127.0.0.1:{self._listening.getHost().port}/ws"
+        return f"ws://127.0.0.1:{self._listening.getsockname()[1]}/ws"
 
-    def close(self) -> Any:
-        """Listen no more."""
-        return self._listening.stopListening()
+    def close(self) -> Deferred[None]:
+        """Listen no more; fires when the last connection is gone."""
+        self._listening.shutdown(socket.SHUT_RDWR)
+        return in_thread(self._thread.join, 10.0).addCallback(lambda _: self._listening.close())
 
-    async def admit(self, client: _Side) -> None:
-        """Wait for the turn of a connection, and carry it to the bridge until that ends it."""
-        await self._turn.acquire()
-        try:
-            self._marker = f"marker {uuid.uuid4()}"
-            heard: Deferred[None] = Deferred()
-            self._heard = heard
-            self._keeper.send(self._marker)
-            await heard
-            server = await connectProtocol(self._target, _Side(client))
-            client.join(server)
-            await server.gone
-        finally:
-            self._turn.release()
+    def _serve(self) -> None:
+        """Carry one connection after the other to the bridge, until both sides have ended it."""
+        hear: Any = self._hear
+        while True:
+            try:
+                client, _ = self._listening.accept()
+            except OSError:
+                return  # it was closed
+            # Without the keeper, or the bridge, there is nothing to carry it to.
+            with client, suppress(Exception):
+                blockingCallFromThread(self._reactor, hear)
+                with socket.create_connection(("127.0.0.1", self._port)) as server:
+                    _carry(client, server)
+
+    def _hear(self) -> Deferred[None]:
+        """Fires when all that was published has come back."""
+        if not self.arrived.called:
+            self.arrived.callback(None)
+        heard: Deferred[None] = Deferred()
+        self._marker, self._heard = f"marker {uuid.uuid4()}", heard
+        self._keeper.send(self._marker)
+        return heard
 
     def _listen(self, message: str | bytes) -> None:
         if message == self._marker and self._heard is not None:
@@ -175,53 +195,19 @@ class Echo:
             heard.errback(error)
 
 
-class _Door(Factory):
-    noisy = False
-
-    def __init__(self, echo: Echo) -> None:
-        self._echo = echo
-
-    def buildProtocol(self, _address: object) -> Protocol:
-        client = _Side(None)
-        admitted = client.open.addCallback(
-            lambda _: Deferred.fromCoroutine(self._echo.admit(client))
-        )
-        admitted.addErrback(lambda _: client.transport.abortConnection())
-        return client
+def _carry(client: socket.socket, server: socket.socket) -> None:
+    """What one sends the other gets, no faster than it can, until neither sends any more."""
+    for each in (client, server):
+        each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+    up = Thread(target=_pump, args=(client, server), daemon=True)
+    up.start()
+    _pump(server, client)
+    up.join()
 
 
-class _Side(Protocol):
-    """One socket of a pair. What one reads the other writes, no faster than it can."""
-
-    transport: Any
-
-    def __init__(self, other: _Side | None) -> None:
-        self._other = other
-        self.open: Deferred[None] = Deferred()
-        self.gone: Deferred[None] = Deferred()
-
-    def connectionMade(self) -> None:
-        self.transport.setTcpNoDelay(True)
-        self.transport.pauseProducing()
-        self.open.callback(None)
-
-    def join(self, other: _Side) -> None:
-        """Begin to carry."""
-        self._other = other
-        for one, another in ((self, other), (other, self)):
-            one.transport.registerProducer(another.transport, True)
-            another.transport.resumeProducing()
-
-    def dataReceived(self, data: bytes) -> None:
-        if self._other is not None:
-            self._other.transport.write(data)
-
-    def connectionLost(self, _reason: Failure = connectionDone) -> None:
-        other, self._other = self._other, None
-        if other is not None:
-            other._other = None
-            other.transport.unregisterProducer()
-            # The bridge reads what is on the way before it ends its side.
-            other.transport.resumeProducing()
-            other.transport.loseWriteConnection()
-        self.gone.callback(None)
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65_536):
+            sink.sendall(data)
+    with suppress(OSError):
+        sink.shutdown(socket.SHUT_WR)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.bridge import in_thread
@@ -18,16 +19,21 @@ from tests.integration.conformance import SCRIPT, Echo, install, judge
 # The suite is installed within the first test.
 pytestmark = pytest.mark.timeout(300)
 
-ECHO = "/exchange/test.echo/x"
+ECHO, KEEPER = "/exchange/test.echo/x", "/exchange/test.echo/keeper"
 ROUTE = f"""
 [[route]]
 path = "/ws"
 publish = "{ECHO}"
 subscribe = "{ECHO}"
 
+[[route]]
+path = "/keeper"
+publish = "{KEEPER}"
+subscribe = "{KEEPER}"
+
 [[exchange]]
 name = "test.echo"
-type = "fanout"
+type = "topic"
 durable = false
 """
 
@@ -84,10 +90,13 @@ class ConformanceCase(BridgeCase):
 
     async def failed_of(self, cases: Sequence[str], number: int) -> dict[str, str]:
         """Run cases, so many in number; gives those that failed, with the suite's words."""
-        keeper = await self.raw(listening=False)
-        await self.hears(keeper, destination=ECHO)
+        keeper = await self.raw(path="/keeper", listening=False)
+        await self.hears(keeper, destination=KEEPER)
+        first = await self.raw(listening=False)
+        await self.hears(first, destination=ECHO)
         echo = Echo(reactor, self.bridge.port, keeper)
         self.addCleanup(echo.close)
+        echo.arrived.addCallback(lambda _: Deferred.fromCoroutine(first.leave()))
         folder = Path(self.mktemp())
         folder.mkdir(parents=True)
         start = time.monotonic()
