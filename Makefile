@@ -17,7 +17,7 @@ frontend: $(VENV)/.frontend ## the example of a web front end, with its own brok
 
 test: lint ## everything: style, types, and the tests against real RabbitMQ and Chromium
 	scripts/system-packages rabbitmq-server chromium systemd-analyze:systemd node:nodejs npm
-	$(BIN)/pytest --numprocesses=$(WORKERS) --dist=loadfile --cov --cov-report=term
+	$(BIN)/pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder --cov --cov-report=term
 
 lint: $(VENV)/.developed ## style and types
 	$(BIN)/ruff check .

@@ -9,9 +9,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+#: What takes longest, the longest first. These are begun first, so that no worker is left alone
+#: with one of them at the end: pytest-xdist by itself begins with the files that have the most
+#: tests, and these have few.
+LONG = (
+    "integration/test_conformance.py",
+    "integration/test_bridge_client_faults.py",
+    "integration/test_chat_page.py",
+    "integration/test_link_faults.py",
+    "integration/test_bridge_faults.py",
+    "integration/test_rabbitmq.py",
+    "integration/test_stomp_faults.py",
+    "integration/test_http_faults.py",
+    "integration/test_wsgi_workers.py",
+    "integration/test_rpc_worker.py",
+    "integration/test_python_client.py",
+    "integration/test_frontend.py",
+    "integration/test_polling.py",
+    "packaging/test_wheel.py",
+    "packaging/test_installed.py",
+)
 
 settings.register_profile(
     "twbridge", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
@@ -25,6 +47,12 @@ def pytest_configure(config: pytest.Config) -> None:
         "filterwarnings",
         "ignore:twisted.internet.defer.returnValue was deprecated:DeprecationWarning:.*txamqp.*",
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    places = {here / name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(scope="session", autouse=True)
