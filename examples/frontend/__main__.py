@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -56,13 +55,22 @@ def main(port: int, amqp_url: str | None) -> None:
 
 
 def begin(reactor: Any, port: int, amqp_url: str | None) -> Deferred[None]:
-    """Run it until a signal, or until a worker ends; what fails is one line on stderr."""
+    """Run it until a signal, or until a worker ends; what fails is one line on stderr.
+
+    A second signal kills the workers.
+    """
     reasons: list[str] = []
 
     def end(reason: str = "") -> None:
         if not reasons:
             reasons.append(reason)
             running.cancel()
+
+    def signalled() -> None:
+        if reasons:
+            for each in workers:
+                each.kill()
+        end()
 
     def ended(failure: Failure) -> None:
         failure.trap(CancelledError, CannotListenError, TwbridgeError)
@@ -72,19 +80,16 @@ def begin(reactor: Any, port: int, amqp_url: str | None) -> Deferred[None]:
 
     def heed_signals() -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: reactor.callFromThread(end))
+            signal.signal(number, lambda *_: reactor.callFromThread(signalled))
 
-    running = Deferred.fromCoroutine(run(reactor, port, amqp_url, end))
+    workers = [Child(*each, on_end=end) for each in WORKERS]
+    running = Deferred.fromCoroutine(run(reactor, port, amqp_url, workers))
     reactor.callWhenRunning(heed_signals)  # after the reactor has set its own
     return running.addErrback(ended)
 
 
-async def run(reactor: Any, port: int, amqp_url: str | None, on_end: Callable[[str], None]) -> None:
-    """Serve until it is cancelled; what was begun last ends first.
-
-    Args:
-        on_end: called with why, when a worker has ended.
-    """
+async def run(reactor: Any, port: int, amqp_url: str | None, workers: list[Child]) -> None:
+    """Serve until it is cancelled; what was begun last ends first."""
     async with AsyncExitStack() as ends:
         if amqp_url is None:
             broker = EmbeddedBroker(reactor)
@@ -95,7 +100,6 @@ async def run(reactor: Any, port: int, amqp_url: str | None, on_end: Callable[[s
         ends.push_async_callback(link.stop)
         caller = Caller(link, reactor=reactor)
         ends.push_async_callback(caller.stop)
-        workers = [Child(*each, on_end=on_end) for each in WORKERS]
         ends.push_async_callback(lambda: gatherResults([each.stop() for each in workers]))
         gateway = Gateway(link, reactor)
         ends.push_async_callback(gateway.stop)

@@ -10,6 +10,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
@@ -22,6 +23,10 @@ ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 if os.getppid() == int(sys.argv[1]):
     os.execv(sys.executable, [sys.executable, "-m", "twbridge", *sys.argv[2:]])
 """
+
+
+#: Seconds in which one has to end, which is more than its --drain. Then it is killed.
+GRACE = 5.0
 
 
 class Child(ProcessProtocol):
@@ -41,9 +46,12 @@ class Child(ProcessProtocol):
         self._on_end = on_end
         self._stopped: Deferred[None] | None = None
         self._said = b""
+        self._reactor: Any = None
+        self._timer: IDelayedCall | None = None
 
     def start(self, reactor: Any, amqp_url: str) -> None:
         """Run it. The URL may hold a password: it is in no command line."""
+        self._reactor = reactor
         reactor.spawnProcess(
             self,
             sys.executable,
@@ -58,9 +66,14 @@ class Child(ProcessProtocol):
         if self.transport is None:
             self._stopped.callback(None)
         else:
-            with suppress(ProcessExitedAlready):
-                self.transport.signalProcess("TERM")
+            self._signal("TERM")
+            self._timer = self._reactor.callLater(GRACE, self.kill)
         return self._stopped
+
+    def kill(self) -> None:
+        """SIGKILL, where it runs."""
+        if self.transport is not None:
+            self._signal("KILL")
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         """Pass on what it says."""
@@ -73,7 +86,13 @@ class Child(ProcessProtocol):
     def processEnded(self, reason: Failure) -> None:
         """Tell whoever waits."""
         self.transport = None
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
         if self._stopped is None:
             self._on_end(f"twbridge {self._arguments[0]} has ended")
         elif not self._stopped.called:
             self._stopped.callback(None)
+
+    def _signal(self, name: str) -> None:
+        with suppress(ProcessExitedAlready):
+            self.transport.signalProcess(name)

@@ -95,12 +95,17 @@ class SiteCase(TestCase):
         return ()
 
     @classmethod
+    def end(cls) -> None:
+        """What ends it."""
+        cls.site.process.send_signal(cls.ends_by)
+
+    @classmethod
     def tearDownClass(cls) -> None:
         """It ends as it should, and with it all that it has started."""
         try:
             family = cls.site.family
             assert len(family) >= 4, family
-            cls.site.process.send_signal(cls.ends_by)
+            cls.end()
             code = cls.site.wait()
             until(lambda: not family & parents().keys(), seconds=5.0)
             if cls.ends_by != signal.SIGKILL:

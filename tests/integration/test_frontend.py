@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -34,7 +35,22 @@ ENDLESS = 9007199254740881
 
 
 class RouteTests(SiteCase):
-    """What every route answers, with the broker of its own: one command, and nothing else."""
+    """What every route answers, with the broker of its own: one command, and nothing else.
+
+    In the end a second signal ends it, as a worker hangs.
+    """
+
+    @classmethod
+    def end(cls) -> None:
+        for pid in cls.site.family:
+            if "twbridge worker" in command_line(pid):
+                os.kill(pid, signal.SIGSTOP)
+        for _ in range(2):
+            super().end()
+            # It listens no more: the first one was heard.
+            until(lambda: refuses(cls.site.port))
+        # Before the first one has it killed.
+        until(lambda: cls.site.process.poll() is not None, seconds=4.0)
 
     def test_a_line_that_is_published_reaches_who_waits(self) -> None:
         with self.site.subscribed() as one, self.site.subscribed() as other:
@@ -113,6 +129,12 @@ class RouteTests(SiteCase):
             self.assertIn(word, answer.json["error"])
         self.assertEqual(self.site.get("/subscribe?after=x").status, 400)
         self.assertEqual(self.site.get("/nothing").status, 404)
+
+
+def refuses(port: int) -> bool:
+    """Whether nobody listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 class RabbitTests(RouteTests):
