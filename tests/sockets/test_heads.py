@@ -68,6 +68,29 @@ class HeadReaderTests(SynchronousTestCase):
         assert result is not None
         self.assertEqual(result[1], GOOD + b"\x81\x80more")
 
+    def test_a_target_with_a_host_is_one_without_and_that_is_the_host(self) -> None:
+        for target, path in {
+            "http://a.example:81/ws?b=/": "/ws?b=/",
+            "HTTPS://a.example:81": "/",
+            "http://a.example:81?b": "/?b",
+        }.items():
+            given = f"GET {target} HTTP/1.1\r\nA: \xe9\r\nHost: b\r\n\r\nmore"
+            result = HeadReader(16_384).receive(given.encode("latin-1"))
+            assert result is not None
+            head, data = result
+            self.assertEqual((head.target, head.values("host")), (path, ["a.example:81"]))
+            self.assertEqual(head.values("a"), ["\xe9"])
+            end = data.index(b"\r\n\r\n") + 4
+            self.assertEqual(parse_head(data[:end]).fields(), head.fields())
+            self.assertEqual(data[end:], b"more")
+
+    def test_other_targets_stay(self) -> None:
+        for target in ("*", "a.example:80", "http:///x", "ftp://a/", "http://u@a/", "http://a/#b"):
+            data = f"OPTIONS {target} HTTP/1.1\r\nHost: b\r\n\r\n".encode()
+            result = HeadReader(16_384).receive(data)
+            assert result is not None
+            self.assertEqual((result[0].target, result[1]), (target, data))
+
     def test_a_head_may_come_byte_by_byte(self) -> None:
         reader = HeadReader(16_384)
         results = [reader.receive(GOOD[i : i + 1]) for i in range(len(GOOD))]

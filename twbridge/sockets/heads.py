@@ -21,6 +21,8 @@ _ILLEGAL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x85]|\r(?!\n)|(?
 _REQUEST_LINE: Final = re.compile(
     rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e\x80-\xff]+) HTTP/(\d)\.(\d)"
 )
+#: ``http://host:port/path`` (RFC 9112, section 3.2.2); without a user's name.
+_ABSOLUTE: Final = re.compile(r"https?://([^/?#@]+)((?:[/?][^#]*)?)", re.IGNORECASE).fullmatch
 _FIELD: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*(.*?)[ \t]*")
 
 
@@ -163,7 +165,8 @@ class HeadReader:
 
         Returns:
             None while the head is not complete, then the head and everything received, the
-            head itself included.
+            head itself included. A target with a scheme and a host has become one without, and
+            that host the head's.
 
         Raises:
             Refusal: 400, the bytes are not a head of HTTP/1.x; 431, it is longer than the
@@ -181,7 +184,20 @@ class HeadReader:
             raise Refusal(400, "The request's head has a byte that HTTP does not allow there.")
         if end < 0:
             return None
-        return parse_head(self._data[:size]), self._data
+        head = parse_head(self._data[:size])
+        if head.target[0] != "/" and (absolute := _ABSOLUTE(head.target)) is not None:
+            return _in_origin_form(head, absolute[1], absolute[2], self._data[size:])
+        return head, self._data
+
+
+def _in_origin_form(head: Head, host: str, target: str, rest: bytes) -> tuple[Head, bytes]:
+    """The head that says the same by its path and its host, and what is received, so changed."""
+    target = target if target[:1] == "/" else f"/{target}"
+    fields = [(name, value) for name, value in head.fields() if name != "host"]
+    lines = [f"{head.method} {target} HTTP/{head.version[0]}.{head.version[1]}", f"Host: {host}"]
+    lines += [f"{name}: {value}" for name, value in fields]
+    data = "\r\n".join([*lines, "", ""]).encode("latin-1")
+    return parse_head(data), data + rest
 
 
 def is_field(line: bytes) -> bool:
