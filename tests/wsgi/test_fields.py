@@ -31,6 +31,11 @@ class ForwardedTests(SynchronousTestCase):
         fields = [("X-Hop", "1"), ("Connection", "close, X-Hop ,"), ("x-hop", "2"), ("x-ok", "3")]
         self.assertEqual(forwarded(fields), [("x-ok", "3")])
 
+    def test_it_can_not_name_what_is_for_the_application(self) -> None:
+        fields = [("host", "a"), ("authorization", "b"), ("cookie", "c"), ("content-length", "1")]
+        names = ", ".join(name for name, _ in fields)
+        self.assertEqual(forwarded([*fields, ("Connection", names)]), fields)
+
     def test_proxy_is_left_out(self) -> None:
         self.assertEqual(forwarded([("Proxy", "http://evil")]), [])
 

@@ -30,8 +30,26 @@ _HOP: Final = frozenset(
 )
 #: What ``Connection`` says as a rule.
 _USUAL: Final = frozenset({"keep-alive", "Keep-Alive", "close"})
-#: What ``Connection`` may say without naming a field.
-_OPTIONS: Final = frozenset({"", "close", "keep-alive"})
+#: What ``Connection`` may say without naming a field; and fields that are never the connection's,
+#: so that no client hides from the application what a proxy in front has looked at.
+_OPTIONS: Final = frozenset(
+    {
+        "",
+        "authorization",
+        "close",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "cookie",
+        "forwarded",
+        "host",
+        "keep-alive",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "x-real-ip",
+    }
+)
 _NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 #: RFC 9110 section 5.5, and RFC 9112 section 4 for the reason: tabs, but no other controls.
 _TEXT: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*").fullmatch
