@@ -131,6 +131,19 @@ class StreamTests(LaneCase):
         self.assertEqual((counts, body, start.body), ([1, 2], b"onetwo", b""))
         self.assertEqual(start.fields, [PLAIN])
 
+    def test_to_write_no_bytes_sends_nothing_but_the_head(self) -> None:
+        def app(_environ: Any, start_response: Any) -> list[bytes]:
+            write = start_response("200 OK", [PLAIN])
+            for _ in range(5):
+                write(b"")
+            return [b"one"]
+
+        sent = self.run_app(app, request())
+        self.assertEqual(
+            [each for _, each in sent],
+            [Start(200, "OK", [PLAIN], b"", True), Part(1, b"one", True), Part(2, b"", False)],
+        )
+
     def test_write_reaches_the_content_length(self) -> None:
         def app(_environ: Any, start_response: Any) -> list[bytes]:
             start_response("200 OK", [length(3)])(b"one")

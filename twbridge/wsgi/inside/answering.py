@@ -119,11 +119,14 @@ class Answer:
         if not hasattr(result, "close"):
             self._last = LAST
         if type(result) is list or type(result) is tuple:
+            for block in result:
+                _check(block)
             self._take_whole(result[0] if len(result) == 1 else b"".join(result))
             return
         is_single = _length(result) == 1
         for block in result:
             if is_single:
+                _check(block)
                 self._take_whole(block)
                 return
             if block:
@@ -137,7 +140,6 @@ class Answer:
         self._finish()
 
     def _take_whole(self, data: bytes) -> None:
-        _check(data)
         self._say_length(len(data))
         if data:
             self.write(data)
@@ -170,7 +172,9 @@ class Answer:
         left = self._left
         if not self._status:
             raise RuntimeError("the application has not called start_response")
-        if left is None:
+        if not data and self._is_begun:
+            self._exchange.look()
+        elif left is None:
             self._send(data, False)
         elif self._has_no_body:
             self._send(b"", True)
