@@ -10,6 +10,7 @@ from klein import Klein
 from msgspec import Meta
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
+from twisted.web.pages import forbidden
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 from twisted.web.static import File
@@ -25,10 +26,14 @@ from twbridge.wsgi.messages import queue_of
 NEWS = "frontend.news"
 #: The task of tasks.py, and the seconds that a call of it may take.
 FACTORS, SECONDS = "frontend.factors", 3.0
-#: The page loads and asks nothing but what is here.
-POLICY = "default-src 'none'; " + "; ".join(
-    f"{kind}-src 'self'" for kind in ("script", "style", "img", "connect")
+#: The page loads and asks nothing but what is here, and is in no frame.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
+#: What a browser may call this site. Any other name may be another site's that leads here (DNS
+#: rebinding), and what its pages ask would look like what ours do.
+HOSTS = (b"localhost", b"127.0.0.1")
 
 Numbers = Annotated[list[Annotated[int, Meta(le=2**53)]], Meta(max_length=20)]
 
@@ -73,6 +78,7 @@ class Frontend(PublishingMixin):
     def page(self, request: Request) -> IResource:
         """The page, and its script and style."""
         request.setHeader("Content-Security-Policy", POLICY)
+        request.setHeader("X-Content-Type-Options", "nosniff")
         return File(str(Path(__file__).parent / "page"))
 
     @app.route("/fast")
@@ -156,15 +162,29 @@ class Frontend(PublishingMixin):
 
 
 class Visitors(Site):
-    """Counts the requests of a front end in the place of writing an access log."""
+    """Lets pages of other sites do nothing, and counts requests in the place of an access log."""
 
     def __init__(self, frontend: Frontend) -> None:
         super().__init__(frontend.app.resource())
         self.frontend = frontend
 
+    def getResourceFor(self, request: Request) -> IResource:
+        """Who answers."""
+        if is_foreign(request):
+            return forbidden(message="Pages of other sites may not use this.")
+        return super().getResourceFor(request)
+
     def log(self, request: Request) -> None:
         """A request has ended."""
         self.frontend.requests += 1
+
+
+def is_foreign(request: Request) -> bool:
+    """Whether a page of another site may have asked, for more than our page (a link to it)."""
+    if request.getRequestHostname() not in HOSTS:
+        return True
+    site = request.getHeader("Sec-Fetch-Site")  # of a browser, that no page can change
+    return request.path != b"/" and site not in (None, "none", "same-origin")
 
 
 def row(number: int, result: Any) -> dict[str, Any]:

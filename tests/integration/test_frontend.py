@@ -130,6 +130,29 @@ class RouteTests(SiteCase):
         self.assertEqual(self.site.get("/subscribe?after=x").status, 400)
         self.assertEqual(self.site.get("/nothing").status, 404)
 
+    def test_pages_of_other_sites_may_link_to_the_page_and_nothing_else(self) -> None:
+        for path, fields, status in (
+            ("/", {"Sec-Fetch-Site": "cross-site"}, 200),
+            ("/", {"Host": "evil.example"}, 403),
+            ("/stat", {"Host": "localhost:8080"}, 200),
+            ("/stat", {"Host": f"127.0.0.1.evil.example:{self.site.port}"}, 403),
+            ("/fast", {"Sec-Fetch-Site": "same-origin"}, 200),
+            ("/fast", {"Sec-Fetch-Site": "none"}, 200),
+            ("/parallel?numbers=12", {"Sec-Fetch-Site": "cross-site"}, 403),
+            ("/app/", {"Sec-Fetch-Site": "same-site"}, 403),
+        ):
+            self.assertEqual(ask(self.site.port, "GET", path, b"", fields).status, status, path)
+        line = b'{"name": "Eve", "text": "x"}'
+        told = ask(self.site.port, "POST", "/publish", line, AS_JSON | {"Host": "evil.example"})
+        self.assertEqual(told.status, 403)
+
+    def test_no_other_site_frames_the_page_or_changes_where_it_leads(self) -> None:
+        page = self.site.get("/")
+        for part in ("frame-ancestors 'none'", "base-uri 'none'", "form-action 'self'"):
+            self.assertIn(part, page.field("content-security-policy"))
+        for path in ("/", "/page.js"):
+            self.assertEqual(self.site.get(path).field("x-content-type-options"), "nosniff")
+
 
 def refuses(port: int) -> bool:
     """Whether nobody listens there."""
