@@ -13,7 +13,7 @@ run: $(VENV)/.installed ## the bridge on this machine, with its own broker: http
 	$(BIN)/twistd --nodaemon --pidfile= twbridge --embedded --config examples/chat.toml
 
 frontend: $(VENV)/.frontend ## the example of a web front end, with its own broker: http://localhost:8080
-	$(BIN)/python examples/frontend
+	$(BIN)/python examples/frontend $(if $(PORT),--port $(PORT))
 
 test: lint ## everything: style, types, and the tests against real RabbitMQ and Chromium
 	scripts/system-packages rabbitmq-server chromium systemd-analyze:systemd node:nodejs npm

@@ -75,6 +75,8 @@ def begin(reactor: Any, port: int, amqp_url: str | None) -> Deferred[None]:
     def ended(failure: Failure) -> None:
         failure.trap(CancelledError, CannotListenError, TwbridgeError)
         reason = reasons[0] if reasons else str(failure.value)
+        if failure.check(CannotListenError) and failure.value.port == port:
+            reason += " Another one: --port 8081, or make frontend PORT=8081."
         if reason:
             raise SystemExit(f"frontend: {reason}")
 

@@ -36,6 +36,7 @@ POLICY = (
 HOSTS = (b"localhost", b"127.0.0.1")
 
 Numbers = Annotated[list[Annotated[int, Meta(le=2**53)]], Meta(max_length=20)]
+UNREADABLE = "Up to 20 whole numbers, of 2**53 at most, are wanted: ?numbers=12,97"
 
 
 class Line(msgspec.Struct):
@@ -139,7 +140,10 @@ class Frontend(PublishingMixin):
         the client leaves, Klein cancels this, and so the calls: the workers stop.
         """
         texts = request.args.get(b"numbers", [b""])[0].decode("latin-1").split(",")
-        numbers = msgspec.convert(texts, Numbers, strict=False)
+        try:
+            numbers = msgspec.convert(texts, Numbers, strict=False)
+        except msgspec.ValidationError:
+            return as_json(request, {"error": UNREADABLE}, 400)
         calls = (self.caller.call(FACTORS, number, timeout=SECONDS) for number in numbers)
         results = await gather(*calls)
         rows = [row(*each) for each in zip(numbers, results, strict=True)]

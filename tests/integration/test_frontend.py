@@ -118,9 +118,9 @@ class RouteTests(SiteCase):
 
     def test_mistakes_are_told(self) -> None:
         for answer, status, word in (
-            (self.site.get("/parallel?numbers=12,x"), 400, "int"),
-            (self.site.get("/parallel"), 400, "int"),
-            (self.site.get("/parallel?numbers=" + "1," * 20 + "1"), 400, "length <= 20"),
+            (self.site.get("/parallel?numbers=12,x"), 400, "whole numbers"),
+            (self.site.get("/parallel"), 400, "?numbers=12,97"),
+            (self.site.get("/parallel?numbers=" + "1," * 20 + "1"), 400, "Up to 20"),
             (self.site.publish(""), 400, "length >= 1"),
             (ask(self.site.port, "POST", "/publish", b"{", AS_JSON), 400, "data"),
             (ask(self.site.port, "POST", "/publish", b"{}"), 415, "application/json"),
@@ -206,7 +206,10 @@ class PageTests(SiteCase):
 
     def test_make_frontend_starts_it(self) -> None:
         makefile = (FRONTEND.parent.parent / "Makefile").read_text()
-        self.assertRegex(makefile, r"\nfrontend: .*\n\t\$\(BIN\)/python examples/frontend\n")
+        self.assertRegex(makefile, r"\nfrontend: .*\n\t\$\(BIN\)/python examples/frontend ")
+        dry = ("make", "--dry-run", "-C", str(FRONTEND.parent.parent), "frontend", "PORT=8081")
+        done = subprocess.run(dry, capture_output=True, text=True, check=True)
+        self.assertIn("/python examples/frontend --port 8081\n", done.stdout)
 
     def test_a_busy_port_is_one_line_and_exit_code_1(self) -> None:
         done = subprocess.run(
@@ -219,6 +222,7 @@ class PageTests(SiteCase):
         self.assertEqual((done.returncode, done.stdout), (1, ""))
         (line,) = done.stderr.splitlines()
         self.assertIn(f":{self.site.port}", line)
+        self.assertIn("--port", line)
 
     def test_fast_answers_at_once_while_workers_compute(self) -> None:
         with ThreadPoolExecutor(1) as pool:
