@@ -77,7 +77,7 @@ class LinesTests(SynchronousTestCase):
         *found, told = self.lines(socket)
         self.assertEqual(found, bodies[: len(found)])
         left = 40 - len(found)
-        self.assertEqual(told, b"! %d messages were left out, you read too slowly" % left)
+        self.assertEqual(told, b"! left out, you read too slowly: %d" % left)
         self.arrive(b"on")
         self.assertEqual(self.lines(socket), [b"on"])
 

@@ -289,10 +289,7 @@ class DropsTests(SynchronousTestCase):
         self.assertEqual(drops.count, 10)
         self.assertEqual(
             told,
-            [
-                f"{count} messages were dropped for clients that read too slowly"
-                for count in (3, 5, 2)
-            ],
+            [f"Messages dropped for clients that read too slowly: {count}" for count in (3, 5, 2)],
         )
         self.assertEqual(clock.getDelayedCalls(), [])
 

@@ -225,7 +225,7 @@ class Link:
             await self._settled()
         lost = self._publisher.in_flight + self._publisher.waiting
         if lost:
-            _log.warn("{count} messages were not confirmed before the end", count=lost)
+            _log.warn("Messages not confirmed before the end: {count}", count=lost)
         self._publisher.give_up("the link was closed")
         await DeferredList(
             [Deferred.fromCoroutine(line.stop()) for line in (self._publishing, *self._consuming)]

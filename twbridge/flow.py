@@ -222,7 +222,7 @@ class Drops:
     def _log(self) -> int:
         count, self._logged = self.count - self._logged, self.count
         if count:
-            words = "{count} messages were dropped for clients that read too slowly"
+            words = "Messages dropped for clients that read too slowly: {count}"
             _log.warn(words, count=count)
         return count
 

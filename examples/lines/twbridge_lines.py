@@ -96,7 +96,7 @@ class Outgoing:
         kept, missed = self._kept, self._missed
         self._kept, self._size, self._missed = [], 0, 0
         if missed:
-            kept.append(b"! %d messages were left out, you read too slowly" % missed)
+            kept.append(b"! left out, you read too slowly: %d" % missed)
         return kept
 
     def pauseProducing(self) -> None:

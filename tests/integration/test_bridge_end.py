@@ -79,7 +79,7 @@ class EndTests(BridgeCase):
         self.assertEqual((await client.socket.closed()).code, 1001)
         self.assertEqual(await code, 0)
         self.assertLess(time.monotonic() - begin, 15.0)
-        self.assertIn("3 messages were not confirmed before the end", bridge.log)
+        self.assertIn("Messages not confirmed before the end: 3", bridge.log)
         blameless(bridge.log + bridge.complaints)
 
     async def test_a_client_that_does_not_read_does_not_hold_up_the_end(self) -> None:

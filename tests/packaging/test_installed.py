@@ -159,7 +159,7 @@ class FreshEnvironmentTests(InstalledCase):
         found, missed = 0, 0
         while found + missed < number + 1:
             line = lines.readline()
-            told = re.fullmatch(rb"! (\d+) messages were left out, you read too slowly\n", line)
+            told = re.fullmatch(rb"! left out, you read too slowly: (\d+)\n", line)
             if told:
                 missed += int(told[1])
             else:

@@ -110,7 +110,7 @@ class Subscribing(Talk):
             start=self._start if kind == "stream" else None,
             overflow=self._overflow,
             on_gap=lambda gap: say(f"{destination}: {_gap(gap)}"),
-            on_dropped=lambda number: say(f"{destination}: {number} messages were dropped."),
+            on_dropped=lambda number: say(f"{destination}: messages dropped: {number}"),
             on_ended=lambda error: self.end(error) if error is not None else None,
         )
 

@@ -221,7 +221,7 @@ class Worker:
         await DeferredList([Deferred.fromCoroutine(each.stop()) for each in self._slots.values()])
         await self._drained()
         if len(self._running):
-            _log.warn("{count} calls had not ended", count=len(self._running))
+            _log.warn("Calls that had not ended: {count}", count=len(self._running))
         await self._running.give_up()
         await self._executors.stop()
         if self._looks.running:
@@ -235,7 +235,9 @@ class Worker:
         if idle.called or self._hurry.called:
             return
         count, drain = len(self._running), self.options.drain
-        _log.info("Waiting for {count} calls, {drain:g} s at most", count=count, drain=drain)
+        _log.info(
+            "Waiting for calls under way: {count}, {drain:g} s at most", count=count, drain=drain
+        )
         over: Deferred[None] = Deferred()
 
         def end(_: None) -> None:
