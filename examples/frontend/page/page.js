@@ -88,6 +88,7 @@ function line({name, text, by}) {
 function show(made) {
   $("empty")?.remove();
   $("lines").append(made);
+  if ($("lines").childElementCount > 500) $("lines").firstElementChild.remove();
   $("lines").scrollTop = $("lines").scrollHeight;
 }
 
