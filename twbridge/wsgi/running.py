@@ -40,7 +40,7 @@ SWEEP: Final = 0.015
 #: Looks in vain, one after the other, before there are no more until the next request.
 IDLE: Final = 60
 #: Seconds that a request may run before the bridge is told that a worker has it.
-ACCEPT: Final = 0.02
+ACCEPT: Final = 0.1
 #: Seconds that a request may wait for a lane.
 WAIT: Final = 0.05
 #: Seconds past its timeout after which a request is ended of which nobody has heard anything.
