@@ -323,6 +323,13 @@ class CorrelationTests(SynchronousTestCase):
         app.resource().render(make_request(X_Request_ID="r-1"))
         self.assertEqual(self.published(), ["r-1"])
 
+    def test_applications_of_one_class_stay_so(self) -> None:
+        applications = Klein(), Klein()
+        for each in applications:
+            install(each, self.link)
+            self.assertIsInstance(each, Klein)
+        self.assertEqual(len({type(each) for each in applications}), 1)
+
     def test_outside_of_a_request_there_is_none(self) -> None:
         self.ask("sync", "r-1")
         self.assertIsNone(current_id())

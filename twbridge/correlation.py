@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import partial, wraps
+from functools import cache, partial, wraps
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -90,10 +90,15 @@ def correlate(application: object) -> None:
 
     Anything but a Klein application stays as it is.
     """
-    kind = type(application)
+    kind: Any = type(application)
     if hasattr(kind, "execute_endpoint") and not issubclass(kind, ServingApplication):
         # Klein makes copies by its class, so an attribute of the object would be lost.
-        application.__class__ = type(kind.__name__, (ServingApplication, kind), {})
+        application.__class__ = _serving_kind(kind)
+
+
+@cache
+def _serving_kind(kind: type[Any]) -> type[Any]:
+    return type(kind.__name__, (ServingApplication, kind), {})
 
 
 @contextmanager
