@@ -12,7 +12,7 @@ from twbridge.destinations import Destination
 from twbridge.errors import TwbridgeError
 from twbridge.flow import Budget
 from twbridge.link.topology import Exchange, Queue
-from twbridge.wire import Delivery, encode_properties
+from twbridge.wire import Content, Delivery, encode_properties
 
 
 def delivery(
@@ -171,6 +171,7 @@ class FakeLink:
         self._on_state: list[Callable[[str], None]] = []
         self._on_pressure: list[Callable[[bool], None]] = []
         self._on_read: list[Callable[[], None]] = []
+        self._on_return: list[Callable[[Content], object]] = []
 
     # -- what a test does
 
@@ -293,6 +294,10 @@ class FakeLink:
     def on_pressure(self, callback: Callable[[bool], None]) -> Callable[[], None]:
         self._on_pressure.append(callback)
         return lambda: self._on_pressure.remove(callback)
+
+    def on_return(self, callback: Callable[[Content], object]) -> Callable[[], None]:
+        self._on_return.append(callback)
+        return lambda: self._on_return.remove(callback)
 
 
 class FakeTransport:

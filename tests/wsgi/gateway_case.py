@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from pamqp import commands
@@ -40,7 +39,6 @@ class MountLink(FakeLink):
         self.writes = True
         #: Those that nobody confirms.
         self.unconfirmed: list[FakePublish] = []
-        self._on_return: list[Callable[[Content], object]] = []
 
     def publish(
         self,
@@ -61,10 +59,6 @@ class MountLink(FakeLink):
             if self.writes:
                 answer.callback(None)
         return answer
-
-    def on_return(self, callback: Callable[[Content], object]) -> Callable[[], None]:
-        self._on_return.append(callback)
-        return lambda: self._on_return.remove(callback)
 
     def give_back(self, publish: FakePublish) -> None:
         """Nobody took it."""

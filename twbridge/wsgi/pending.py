@@ -36,7 +36,6 @@ _FAILED: Final = {
     "deadline": (504, _LATE),
     "stopping": (503, "The application's worker is about to stop."),
 }
-
 #: Methods whose requests are given to another worker where the first one is lost.
 _REPEATED: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -282,9 +281,11 @@ class Pending:
             return GatewayError(504, "No worker was free to answer in time.")
         return GatewayError(504, _LATE)
 
-    def unserved(self) -> None:
-        """The queue of the mount is not there; so no worker has it, unless one has said so."""
-        if self.phase is Phase.SENT and self.had_worker:
+    def unserved(self, *, came_back: bool) -> None:
+        """The queue of the mount is not there; unless the request came back, it was in it."""
+        # A worker may have died before it could say that it had it.
+        may_have_run = self.had_worker or not (came_back or self._repeatable)
+        if self.phase is Phase.SENT and may_have_run:
             self.fail(GatewayError(502, _LOST), None)
         elif self.phase in (Phase.HELD, Phase.SENT):
             self.fail(GatewayError(503, "No worker serves this.", unserved=True), None)
