@@ -143,8 +143,8 @@ class Mount(Section):
     body: PositiveInt = 16_777_216
     """Bytes of the body of one request."""
     timeout: Annotated[float, Field(gt=0, le=3600)] = 30.0
-    """Seconds that a client waits for the application: for its answer to begin, and for each next
-    piece of it."""
+    """Seconds that a request waits for a worker, and that the application then has: to begin its
+    answer, and for each next piece of it."""
 
 
 class Exchange(Section):
