@@ -46,6 +46,16 @@ class WorkerTests(WsgiWorkerCase):
         self.network.pump()
         self.assertEqual(bridge.got, {"1": [Accepted("w1"), OK]})
 
+    def test_what_may_not_run_twice_is_told_before_it_runs(self) -> None:
+        _, crew = self.served()
+        bridge = self.bridge()
+        for number, method in enumerate(("GET", "HEAD", "OPTIONS", "POST", "PATCH", "GETX")):
+            self.result(bridge.ask(method, request(method=method)))
+            told = [Accepted("w1")] if number > 2 else None
+            self.assertEqual(bridge.got.get(method), told, method)
+            crew.all[0].end()
+            self.network.pump()
+
     def test_pieces_go_both_ways(self) -> None:
         _, crew = self.served()
         bridge = self.bridge()
@@ -58,7 +68,7 @@ class WorkerTests(WsgiWorkerCase):
         self.assertEqual(lane.heard[1:], [Upload(1, b"b", False), Credit(5)])
         lane.end(Part(1, b"c", False))
         self.network.pump()
-        self.assertEqual(bridge.got["1"][1:], [Part(1, b"c", False)])
+        self.assertEqual(bridge.got["1"][2:], [Part(1, b"c", False)])
         self.result(bridge.tell("1", Credit(5)))
 
     def test_what_is_no_request_is_dropped(self) -> None:
@@ -312,7 +322,8 @@ class LossTests(WsgiWorkerCase):
         self.result(bridge.ask("1", request(method="POST")))
         crew.die(crew.all[0], "it was killed by SIGKILL")
         self.network.pump()
-        self.assertEqual(bridge.got["1"], [Failed("lost", "it was killed by SIGKILL")])
+        lost = Failed("lost", "it was killed by SIGKILL")
+        self.assertEqual(bridge.got["1"], [Accepted("w1"), lost])
         self.assertEqual(self.waiting(), 0)
 
     def test_what_only_reads_is_run_once_more(self) -> None:
@@ -379,7 +390,7 @@ class LossTests(WsgiWorkerCase):
         self.lose(worker)
         crew.all[0].end()
         self.network.advance(5)
-        self.assertEqual(bridge.got["1"], [OK])
+        self.assertEqual(bridge.got["1"], [Accepted("w1"), OK])
         self.assertEqual((crew.busy, self.waiting()), ([], 0))
 
     def test_nor_does_what_runs_run_twice(self) -> None:

@@ -228,7 +228,7 @@ class Gateway:
                 return
             queue = content.method.routing_key
             if queue == pending.queue:
-                pending.unserved(came_back=True)
+                pending.unserved()
                 return
             message = read_to_worker(content.body)
         except (BadMessage, FrameError) as error:
@@ -333,6 +333,6 @@ class Gateway:
             _log.failure("A queue could not be looked at", failure)
         for each in sent:
             if isinstance(error, Unroutable):
-                each.unserved(came_back=False)
+                each.unserved()
             elif isinstance(error, ChannelClosed) and each.phase is Phase.SENT:
                 self._not_sent(failure, each)  # it had no better luck, and nobody was told

@@ -9,7 +9,7 @@ first one, and no faster than the other side allows: see `Grant` and `Credit`.
 direction   at once                                then
 ==========  =====================================  =====================================
 to worker   `Request`, first piece of the body     `Upload` (after a `Grant`), `Credit`, `Cancel`
-to bridge   `Accepted` (where it takes a while)    `Grant`, `Start`, `Part`; `Failed` ends it
+to bridge   `Accepted` (see there)    `Grant`, `Start`, `Part`; `Failed` ends it
 ==========  =====================================  =====================================
 """
 
@@ -28,6 +28,7 @@ __all__ = [
     "EXPIRES",
     "PIECE",
     "QUEUE",
+    "SAFE",
     "WINDOW",
     "Accepted",
     "BadMessage",
@@ -42,6 +43,7 @@ __all__ = [
     "ToWorker",
     "Upload",
     "encode",
+    "is_safe",
     "queue_of",
     "read_to_bridge",
     "read_to_worker",
@@ -57,6 +59,8 @@ PIECE: Final = 65_536
 WINDOW: Final = 4 * PIECE
 #: Of the message properties.
 CONTENT_TYPE: Final = "application/msgpack"
+#: Methods of requests that do no harm when they are run twice (RFC 9110, section 9.2.1).
+SAFE: Final = ("GET", "HEAD", "OPTIONS")
 #: Header of a request that is sent again, because the worker that had it has died; a number.
 ATTEMPT: Final = "twbridge-attempt"
 
@@ -131,7 +135,11 @@ class Cancel(Struct, array_like=True, tag=4):
 
 
 class Accepted(Struct, array_like=True, tag=11):
-    """A worker has the request; it says so if it has nothing else to say for 20 ms."""
+    """A worker has the request.
+
+    It says so if it has nothing else to say for 100 ms, and at once where the method is none of
+    `SAFE`: then the bridge knows what may have run.
+    """
 
     worker: str
 
@@ -186,6 +194,8 @@ ToWorker = Request | Upload | Credit | Cancel
 ToBridge = Accepted | Grant | Start | Part | Failed
 
 _encode = msgspec.msgpack.Encoder().encode
+#: How they begin: an array of 15, the tag, the method.
+_SAFE: Final = tuple(b"\x9f\x01" + _encode(method) for method in SAFE)
 _to_worker = msgspec.msgpack.Decoder(ToWorker).decode
 _to_bridge = msgspec.msgpack.Decoder(ToBridge).decode
 
@@ -198,6 +208,11 @@ def queue_of(mount: str) -> str:
 def encode(message: ToWorker | ToBridge) -> bytes:
     """A message as it is sent."""
     return _encode(message)
+
+
+def is_safe(data: bytes) -> bool:
+    """Whether a request as it is sent has one of the `SAFE` methods; it is not read for that."""
+    return data.startswith(_SAFE)
 
 
 def read_to_worker(data: bytes) -> ToWorker:

@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from twbridge.wsgi.fields import checked, content_length, is_bodiless
 from twbridge.wsgi.messages import (
+    SAFE,
     Cancel,
     Credit,
     Failed,
@@ -36,8 +37,6 @@ _FAILED: Final = {
     "deadline": (504, _LATE),
     "stopping": (503, "The application's worker is about to stop."),
 }
-#: Methods whose requests are given to another worker where the first one is lost.
-_REPEATED: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _Reason = Literal["gone", "deadline"]
 
@@ -125,7 +124,7 @@ class Pending:
             return
         request.body, request.more = data, more
         self._uploads.more = more
-        self._repeatable = not more and self._method in _REPEATED
+        self._repeatable = not more and self._method in SAFE
         self.phase = Phase.HELD
         self._way.publish(self, request)
 
@@ -281,11 +280,9 @@ class Pending:
             return GatewayError(504, "No worker was free to answer in time.")
         return GatewayError(504, _LATE)
 
-    def unserved(self, *, came_back: bool) -> None:
-        """The queue of the mount is not there; unless the request came back, it was in it."""
-        # A worker may have died before it could say that it had it.
-        may_have_run = self.had_worker or not (came_back or self._repeatable)
-        if self.phase is Phase.SENT and may_have_run:
+    def unserved(self) -> None:
+        """The queue of the mount is not there; so no worker has it, unless one has said so."""
+        if self.phase is Phase.SENT and self.had_worker:
             self.fail(GatewayError(502, _LOST), None)
         elif self.phase in (Phase.HELD, Phase.SENT):
             self.fail(GatewayError(503, "No worker serves this.", unserved=True), None)

@@ -10,14 +10,12 @@ from twisted.python.failure import Failure
 from twbridge.amqp import Link
 from twbridge.errors import OutcomeUnknown, TwbridgeError
 from twbridge.wsgi.lanes import Work
-from twbridge.wsgi.messages import ATTEMPT, CONTENT_TYPE, Request
+from twbridge.wsgi.messages import ATTEMPT, CONTENT_TYPE, SAFE, is_safe
 
 __all__ = ["Returning"]
 
 #: Requests that are remembered because they come again, with a connection that was lost.
 REMEMBERED: Final = 1000
-#: Methods of requests that may be run again without asking.
-SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Returning:
@@ -69,7 +67,7 @@ class Returning:
     def repeat(self, work: Work) -> bool:
         """Have one run anew whose worker has died, if that does no harm; else False."""
         request, headers = work.request, work.properties.get("headers") or {}
-        if request is None or not _is_safe(request) or request.more or ATTEMPT in headers:
+        if request is None or request.method not in SAFE or request.more or ATTEMPT in headers:
             return False
         work.over = True
         self._publish(work, {**headers, ATTEMPT: 1}, work.timeout, {})
@@ -95,7 +93,7 @@ class Returning:
 
     def _not_sent(self, failure: Failure, work: Work, otherwise: dict[str, None]) -> None:
         failure.trap(TwbridgeError)
-        if failure.check(OutcomeUnknown) and not _is_safe(work.request):
+        if failure.check(OutcomeUnknown) and not is_safe(work.lease.delivery.body):
             # It is in the queue, or lost: its client is told 504. Both would be there else.
             work.lease.ack()
             return
@@ -120,10 +118,6 @@ class Returning:
     def is_fresh(self, work: Work) -> bool:
         """Whether one that comes again has never begun here."""
         return self._fresh.pop(work.id, self) is None
-
-
-def _is_safe(request: Request | None) -> bool:
-    return request is not None and request.method in SAFE
 
 
 def _remember(ids: dict[str, None], id: str) -> None:

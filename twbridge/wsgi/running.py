@@ -25,6 +25,7 @@ from twbridge.wsgi.messages import (
     Cancel,
     Request,
     encode,
+    is_safe,
     read_to_worker,
 )
 from twbridge.wsgi.replies import Replies
@@ -114,12 +115,18 @@ class Running:
         self._works[id] = work
         free = self._lanes.free
         if free:
+            self._begins(work)
             free.pop().begin(work)
         else:
             self._waiting.append(work)
         self._in_vain = 0
         if not self._sweeps.running:
             self._sweeps.start(SWEEP, now=False).addErrback(_broke)
+
+    def _begins(self, work: Work) -> None:
+        """What may not run twice is told before it runs, so that nobody takes it for waiting."""
+        if not work.told and not is_safe(work.lease.delivery.body):
+            self._replies.accept(work)
 
     def _is_new(self, work: Work) -> bool:
         """Whether one that was delivered before has to run; else it is done with."""
@@ -172,6 +179,7 @@ class Running:
             work = waiting.popleft()
             if not work.lease.void:
                 work.begun = work.heard = self._seconds()
+                self._begins(work)
                 return work
             self._give_back(work)
         return None
