@@ -3,8 +3,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Worker processes of pytest. The tests also start RabbitMQ and Chromium: more than the cores is slower.
 WORKERS ?= 2
+PYTEST := $(BIN)/pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
+SERVERS := rabbitmq-server chromium systemd-analyze:systemd node:nodejs npm
 
-.PHONY: help run frontend test lint bench clean
+.PHONY: help run frontend test cover lint bench clean
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -16,8 +18,12 @@ frontend: $(VENV)/.frontend ## the example of a web front end, with its own brok
 	$(BIN)/python examples/frontend $(if $(PORT),--port $(PORT))
 
 test: lint ## everything: style, types, and the tests against real RabbitMQ and Chromium
-	scripts/system-packages rabbitmq-server chromium systemd-analyze:systemd node:nodejs npm
-	$(BIN)/pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder --cov --cov-report=term
+	scripts/system-packages $(SERVERS)
+	$(PYTEST)
+
+cover: $(VENV)/.developed ## the tests once more, slower, and which lines they reach
+	scripts/system-packages $(SERVERS)
+	$(PYTEST) --cov --cov-report=term
 
 lint: $(VENV)/.developed ## style and types
 	$(BIN)/ruff check .
