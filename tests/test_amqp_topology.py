@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pamqp import commands
+from twisted.internet.defer import Deferred
 
 from tests.link.cases import LinkCase
 from twbridge import amqp
@@ -44,6 +45,36 @@ class TopologyTests(LinkCase):
         link.start()
         self.broker.pump()
         self.assertEqual(self.declared(self.publishing), ["e"])
+
+    def test_while_only_the_consuming_connection_is_up_it_is_declared_there(self) -> None:
+        link = self.link()
+        self.publishing.drop()
+        done = link.declare(Exchange("e"))
+        self.assertNoResult(done)
+        self.broker.pump()
+        self.assertIsNone(self.successResultOf(done))
+        self.assertEqual(self.declared(self.consuming), ["e"])
+
+    def test_nor_does_one_come_too_late_for_a_connection_that_is_being_prepared(self) -> None:
+        link = self.link()
+        for session in self.broker.alive:
+            session.drop()
+        held = link.prepare
+        asked: list[Any] = []
+
+        async def prepare(line: Any, connection: Any) -> None:
+            preparing = Deferred.fromCoroutine(held(line, connection))
+            if not asked:
+                asked.append(link.declare(Exchange("late")))
+            await preparing
+
+        self.patch(link, "prepare", prepare)
+        link.declare(Exchange("early"))
+        self.pass_time(5)
+        self.assertEqual(link.state, "ready")
+        self.assertIsNone(self.successResultOf(asked[0]))
+        self.assertEqual(self.declared(self.publishing), ["early", "late"])
+        self.assertEqual(self.declared(self.consuming), ["early", "late"])
 
     def test_exchanges_queues_bindings_and_consumers_come_back_after_a_restart(self) -> None:
         link = self.link()

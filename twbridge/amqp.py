@@ -129,6 +129,7 @@ class Link:
         )
         self._declared: dict[tuple[type, str], Declared] = {}
         self._sides: dict[Line, SideChannel] = {}
+        self._preparing: dict[Line, SideChannel] = {}
         self._publishing = self._line("publish")
         self._consuming: dict[Line, list[Consumer]] = {self._line("consume"): []}
         self._up: set[Line] = set()
@@ -314,7 +315,9 @@ class Link:
         declared = Declared(what, tuple(bindings))
         if remember:
             self._declared[declared.key] = declared
-        side = self._sides.get(self._publishing)
+        # Any line that is up will do, or is about to be: its consumers may need it at once.
+        sides = self._sides.get(self._publishing), *self._sides.values(), *self._preparing.values()
+        side = next((each for each in sides if each is not None), None)
         if side is None:
             return succeed(None)
         done = declared.ask(side)
@@ -422,7 +425,15 @@ class Link:
 
     async def prepare(self, line: Line, connection: Connection) -> None:
         """Declare what is remembered, and let the consumers of the line begin again."""
-        side = SideChannel(connection)
+        side = self._preparing[line] = SideChannel(connection)
+        try:
+            await self._prepare(line, connection, side)
+        finally:
+            if self._preparing.get(line) is side:
+                del self._preparing[line]
+        self._sides[line] = side
+
+    async def _prepare(self, line: Line, connection: Connection, side: SideChannel) -> None:
         asked = [(each, each.ask(side)) for each in self._declared.values()]
         for declared, answer in asked:
             try:
@@ -443,7 +454,6 @@ class Link:
         for ok, failure in await DeferredList(started, consumeErrors=True):
             if not ok:
                 raise failure.value  # type: ignore[attr-defined]
-        self._sides[line] = side
 
     def line_up(self, line: Line, connection: Connection) -> None:
         """All lines up: ready."""
