@@ -131,6 +131,10 @@ class RefusalTests(DaemonTestCase):
         )
         self.assertEqual(done.returncode, 1)
         self.assertIn("can't listen on", done.stdout + done.stderr)
+        # It is told before the daemon has ended.
+        deadline = time.monotonic() + 10
+        while len(os.listdir(folder)) > 1 and time.monotonic() < deadline:
+            time.sleep(0.02)
         self.assertEqual(os.listdir(folder), ["twistd.log"])
 
 

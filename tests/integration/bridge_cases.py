@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from tests.integration import witness
 from tests.integration.bridge import Bridge
 from tests.integration.cases import BrokerCase
-from tests.integration.rabbitmq import Node, breakable, in_thread, shared
+from tests.integration.rabbitmq import Node, in_thread, shared, started
 from tests.integration.websocket import Client, Socket
 
 CHAT = "twbridge.chat"
@@ -44,7 +44,7 @@ class BridgeCase(BrokerCase):
 
     @classmethod
     def own_node(cls) -> Node:
-        """The shared one; classes that break it have another."""
+        """The shared one; classes that break it have one of their own."""
         return shared()
 
     @classmethod
@@ -175,11 +175,18 @@ class EmbeddedNode:
 
 
 class BreakableCase(BridgeCase):
-    """Tests on a node that they may kill, freeze and block."""
+    """Tests on a node of the class's own, which they may kill, freeze and block."""
 
     @classmethod
     def own_node(cls) -> Node:
-        return breakable()
+        return started()
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        try:
+            super().tearDownClass()
+        finally:
+            cls.node.close()
 
 
 def bind(node: Node, queue: str, exchange: str, key: str) -> None:

@@ -12,8 +12,7 @@ running reactor call them in a thread::
 
     await in_thread(node.kill)
 
-:func:`shared` is the one node that tests without a fault of their own use together,
-:func:`breakable` the one that all others break, one class after the other.
+:func:`shared` is the one node that tests without a fault of their own use together.
 """
 
 from __future__ import annotations
@@ -344,7 +343,6 @@ def free_ports(count: int) -> list[int]:
 
 
 _shared: Node | None = None
-_breakable: Node | None = None
 
 
 def _is_stopped(task: Path) -> bool:
@@ -354,9 +352,9 @@ def _is_stopped(task: Path) -> bool:
     return True
 
 
-def _started(node: Node) -> Node:
-    """A node that is up; closed at the end of the process, where nobody does it before."""
-    atexit.register(node.close)
+def started() -> Node:
+    """A node of the caller's own, which may kill, freeze and block it, and closes it."""
+    node = Node()
     try:
         node.start()
     except BaseException:
@@ -365,42 +363,22 @@ def _started(node: Node) -> Node:
     return node
 
 
-def breakable() -> Node:
-    """The node of this process that tests may kill, freeze and block, one class after the other.
-
-    Whoever has broken it brings it back, and does not close it. One that is not well when it is
-    asked for is replaced.
-    """
-    global _breakable
-    if _breakable is not None and not _is_well(_breakable):
-        _breakable.close()
-        _breakable = None
-    if _breakable is None:
-        # It looks twice a second whether deliveries wait too long for their acks.
-        _breakable = _started(Node(advanced="[{rabbit, [{channel_tick_interval, 500}]}]."))
-    return _breakable
-
-
-def _is_well(node: Node) -> bool:
-    """Whether it runs, without an alarm."""
-    if not node.running:
-        return False
-    node.thaw()
-    try:
-        return node.ctl("eval", "rabbit_alarm:get_alarms().").strip() == "[]"
-    except (RabbitMQError, subprocess.TimeoutExpired):
-        return False
-
-
 def shared() -> Node:
     """The node that all tests of this process share, started by the first that asks.
 
     Tests on it use names of their own and leave nothing behind. It speaks TLS too. A test that
-    kills, freezes or blocks uses :func:`breakable`.
+    kills, freezes or blocks uses a node of its own.
     """
     global _shared
     if _shared is None:
-        _shared = _started(Node(tls=True))
+        node = Node(tls=True)
+        atexit.register(node.close)
+        try:
+            node.start()
+        except RabbitMQError:
+            node.close()
+            raise
+        _shared = node
     return _shared
 
 

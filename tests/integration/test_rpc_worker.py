@@ -13,7 +13,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList
 
 from tests.integration import rpc_worker_rows
-from tests.integration.rabbitmq import Node, breakable, in_thread
+from tests.integration.rabbitmq import Node, in_thread, started
 from tests.integration.rpc_cases import OnEmbedded, WorkerProcess
 from tests.integration.rpc_worker_rows import delete_queues, serving
 from twbridge.amqp import Queue
@@ -40,11 +40,18 @@ REPLACED = 1.0
 
 
 class WorkerRowsTests(rpc_worker_rows.WorkerRows):
-    """On a RabbitMQ which dies in the middle of calls, and comes back."""
+    """On a RabbitMQ of their own, which dies in the middle of calls, and comes back."""
 
     @classmethod
     def own_node(cls) -> Node:
-        return breakable()
+        return started()
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        try:
+            super().tearDownClass()
+        finally:
+            cls.node.close()
 
     async def test_each_call_settles_and_no_at_least_once_task_is_lost(self) -> None:
         worker, caller = await self.serving(), await self.caller()

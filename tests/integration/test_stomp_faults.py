@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.integration import witness
 from tests.integration.bridge import Bridge
 from tests.integration.bridge_cases import blameless
-from tests.integration.rabbitmq import Node, breakable
+from tests.integration.rabbitmq import Node
 from tests.integration.stomp_client import Listener
 from tests.integration.stomp_scenarios import frame
 
@@ -24,12 +24,13 @@ class FaultTests(SynchronousTestCase):
 
     @classmethod
     def setUpClass(cls) -> None:
-        cls.node = breakable()
+        cls.node = Node()
         cls.bridge = Bridge("--amqp-url", cls.node.url())
         try:
+            cls.node.start()
             cls.bridge.start()
         except BaseException:
-            cls.bridge.close()
+            cls.tearDownClass()
             raise
 
     @classmethod
@@ -40,6 +41,7 @@ class FaultTests(SynchronousTestCase):
                 blameless(cls.bridge.log + cls.bridge.complaints)
         finally:
             cls.bridge.close()
+            cls.node.close()
 
     def setUp(self) -> None:
         self.queue = f"test.{uuid.uuid4()}"
