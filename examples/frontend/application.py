@@ -92,6 +92,8 @@ class Frontend(PublishingMixin):
         """Numbers."""
         workers = {
             "tasks": await self._consumers(task_queue(FACTORS)),
+            # Each look keeps that queue for 5 s more, where else it would go with its last worker:
+            # right only where, as here, a site without its workers ends.
             "wsgi": await self._consumers(queue_of("/app")),
         }
         return as_json(
