@@ -65,6 +65,7 @@ SANS_IO = (
     "rpc.messages",
     "rpc.names",
     "rpc.pending",
+    "rpc.pipes",
     "rpc.replies",
     "rpc.serializers",
     "rpc.tasks",

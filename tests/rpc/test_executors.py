@@ -9,10 +9,10 @@ from typing import Any
 from twisted.internet.task import deferLater
 
 from tests.rpc.executors_case import ExecutorsCase, lives, of, reactor, until
+from twbridge.rpc.children import State
 from twbridge.rpc.executors import staff
 from twbridge.rpc.executors.outcomes import Broke, Died, Done, TimedOut, WasCancelled
 from twbridge.rpc.executors.pipe import MAX_RESULT
-from twbridge.rpc.executors.process import State
 from twbridge.rpc.messages import Request
 from twbridge.rpc.serializers import MSGPACK, PICKLE, Body
 

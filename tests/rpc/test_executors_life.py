@@ -20,7 +20,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.rpc.executors_case import ExecutorsCase, lives, of, reactor, until
 from twbridge.errors import LoadError
-from twbridge.rpc.executors import process
+from twbridge.rpc import children
 from twbridge.rpc.executors.inside.loading import load
 from twbridge.rpc.executors.outcomes import Broke, Died, Done, TimedOut
 from twbridge.rpc.executors.pool import Executors
@@ -113,7 +113,7 @@ class StartTests(TestCase):
         path = Path(self.mktemp()).absolute()
         os.environ["TWBRIDGE_TEST_PATH"] = str(path)
         self.addCleanup(os.environ.pop, "TWBRIDGE_TEST_PATH")
-        self.patch(process, "START_TIMEOUT", 0.5)
+        self.patch(children, "START_TIMEOUT", 0.5)
         error = await self.error(self.make("tests.rpc.modules.hangs"))
         self.assertIn("it took more than 0.5 s to start", str(error))
         self.flushLoggedErrors()

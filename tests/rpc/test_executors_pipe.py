@@ -11,7 +11,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from twbridge.rpc.executors.deadlines import STEP, Deadlines
 from twbridge.rpc.executors.pipe import (
-    BadPipe,
     Begin,
     Frames,
     FromChild,
@@ -29,6 +28,7 @@ from twbridge.rpc.executors.pipe import (
     read_from_child,
     read_to_child,
 )
+from twbridge.rpc.pipes import BadPipe
 from twbridge.rpc.tasks import TaskOptions
 
 TO_CHILD: list[ToChild] = [

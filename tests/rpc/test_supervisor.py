@@ -10,8 +10,8 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from twbridge.rpc.lifetime import StartError
 from twbridge.rpc.supervisor import KILL, PAUSE_MAX, SERVES, STEADY, Supervisor, tether_says
-from twbridge.rpc.worker import StartError
 
 
 class FakeProcess:

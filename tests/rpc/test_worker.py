@@ -18,11 +18,11 @@ from twbridge.errors import (
     TaskError,
 )
 from twbridge.rpc.executors.outcomes import Broke, Died, TimedOut
+from twbridge.rpc.lifetime import StartError
 from twbridge.rpc.messages import PUBSUB, WORKERS, Inspect, control_properties, task_queue
 from twbridge.rpc.running import ACK_AFTER
 from twbridge.rpc.serializers import JSON, Body
 from twbridge.rpc.tasks import TaskOptions
-from twbridge.rpc.worker import StartError
 
 BROKE = Broke("ValueError", "no")
 QUORUM = TaskOptions("safe", guarantee="at-least-once", redelivery_limit=2)

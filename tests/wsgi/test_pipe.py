@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from twbridge.rpc.pipes import BadPipe
 from twbridge.wsgi.pipe import (
     BEGIN,
     DONE,
     HELLO,
     LAST,
     MESSAGE,
-    BadPipe,
     Begin,
     Frames,
     Hello,

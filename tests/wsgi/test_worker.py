@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from tests.wsgi.worker_case import OK, FakeCrew, WsgiWorkerCase, request
 from twbridge.amqp import Queue
 from twbridge.errors import LoadError, Unroutable
-from twbridge.rpc.worker import StartError
+from twbridge.rpc.lifetime import StartError
 from twbridge.wsgi.messages import Accepted, Cancel, Credit, Failed, Part, Start, Upload
 
 

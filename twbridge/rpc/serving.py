@@ -19,10 +19,11 @@ from twbridge.cli.broker import NO_BROKER, Broker, find
 from twbridge.daemon import loading, logs
 from twbridge.errors import BadTask, DuplicateTask, LoadError
 from twbridge.rpc.executors.pool import Executors
+from twbridge.rpc.lifetime import StartError
 from twbridge.rpc.processes import End, Process, Tether, leave, react
 from twbridge.rpc.supervisor import SERVES, SUPERVISED, Supervisor
 from twbridge.rpc.tasks import CONCURRENCY, DRAIN
-from twbridge.rpc.worker import StartError, Worker, WorkerOptions
+from twbridge.rpc.worker import Worker, WorkerOptions
 
 __all__ = ["Serving", "run", "serve"]
 

@@ -18,7 +18,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twbridge.rpc.worker import StartError
+from twbridge.rpc.lifetime import StartError
 
 __all__ = ["SERVES", "SUPERVISED", "Supervisor", "tether_says"]
 

@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import msgspec
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twbridge.amqp import Link, Queue
 from twbridge.errors import BadRequest, ChannelClosed, TwbridgeError
+from twbridge.rpc.lifetime import Lifetime, StartError
 from twbridge.rpc.messages import PUBSUB, Cancel, Inspect, read_control
 from twbridge.rpc.ownqueue import OwnQueue
 from twbridge.rpc.running import Running, Runs
@@ -39,7 +40,7 @@ from twbridge.rpc.topology import (
 )
 from twbridge.wire import Delivery
 
-__all__ = ["Executors", "StartError", "Worker", "WorkerOptions", "run"]
+__all__ = ["Executors", "Worker", "WorkerOptions", "run"]
 
 _log = Logger()
 
@@ -47,10 +48,6 @@ _log = Logger()
 LONG: Final = 25 * 60.0
 #: Seconds between looks at calls that have run for long.
 LOOK: Final = 15.0
-
-
-class StartError(TwbridgeError):
-    """A worker can't begin to serve. The text is one line that says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +73,7 @@ class Executors(Runs, Protocol):
     def stop(self) -> Deferred[None]: ...
 
 
-class Worker:
+class Worker(Lifetime):
     """Declares what its tasks need, runs what comes, answers.
 
     Args:
@@ -100,9 +97,8 @@ class Worker:
         self.id = id
         self.tasks: list[TaskOptions] = []
         self.options = options or WorkerOptions()
-        self._link = link
+        super().__init__(link, clock, self.options.drain)
         self._executors = executors
-        self._clock = clock
         self._now = now
         self._started_at = now()
         self._slots: dict[str, Slots] = {}
@@ -112,10 +108,6 @@ class Worker:
         self._control = OwnQueue(
             link, clock, WORKERS_EXCHANGE, self._told, on_up=self._running.accept_again
         )
-        self._starting: Deferred[list[TaskOptions]] | None = None
-        self._stopping: Deferred[None] | None = None
-        self._waiting: list[Deferred[None]] = []
-        self._hurry: Deferred[None] = Deferred()
         self._looks = LoopingCall(self._running.ack_old)
         self._looks.clock = clock
         executors.on_publish = self._publish
@@ -153,21 +145,6 @@ class Worker:
         self._looks.start(LOOK, now=False)
         return tasks
 
-    async def _connected(self) -> None:
-        """Wait until the link is there, whether or not the broker takes messages."""
-        up: Deferred[None] = Deferred()
-
-        def look(_state: str = "") -> None:
-            if self._link.state in ("ready", "blocked") and not up.called:
-                up.callback(None)
-
-        forget = self._link.on_state(look)
-        look()
-        try:
-            await up
-        finally:
-            forget()
-
     async def _declare(self) -> None:
         for exchange in EXCHANGES:
             await self._link.declare(exchange)
@@ -189,67 +166,15 @@ class Worker:
 
     # -- the end ----------------------------------------------------------------------------
 
-    def stop(self) -> Deferred[None]:
-        """Take no more, let what runs end, then close the link. Never fails.
-
-        What has not ended after the drain time is killed: requests that may be repeated go back
-        to their queue, and the callers of the others are told.
-        """
-        stopped: Deferred[None] = Deferred()
-        self._waiting.append(stopped)
-        if self._stopping is None:
-            self._stopping = Deferred.fromCoroutine(self._stop())
-            self._stopping.addErrback(_log_failure).addCallback(self._stopped)
-        elif self._stopping.called:
-            self._stopped(None)
-        return stopped
-
-    def hurry(self) -> None:
-        """Stop without waiting for what runs."""
-        if not self._hurry.called:
-            self._hurry.callback(None)
-
-    def _stopped(self, _: None) -> None:
-        waiting, self._waiting = self._waiting, []
-        for each in waiting:
-            each.callback(None)
-
     async def _stop(self) -> None:
-        if self._starting is not None:
-            self._starting.addErrback(lambda failure: failure.trap(CancelledError) and None)
-            self._starting.cancel()
         await DeferredList([Deferred.fromCoroutine(each.stop()) for each in self._slots.values()])
-        await self._drained()
-        if len(self._running):
-            _log.warn("Calls that had not ended: {count}", count=len(self._running))
+        await self._drained(self._running)
         await self._running.give_up()
         await self._executors.stop()
         if self._looks.running:
             self._looks.stop()
         await self._control.stop()
         await self._link.stop()
-
-    async def _drained(self) -> None:
-        """Wait until nothing runs, the drain time is over, or somebody is in a hurry."""
-        idle = self._running.when_idle()
-        if idle.called or self._hurry.called:
-            return
-        count, drain = len(self._running), self.options.drain
-        _log.info(
-            "Waiting for calls under way: {count}, {drain:g} s at most", count=count, drain=drain
-        )
-        over: Deferred[None] = Deferred()
-
-        def end(_: None) -> None:
-            if not over.called:
-                over.callback(None)
-
-        idle.addCallback(end)
-        self._hurry.addCallback(end)
-        timer = self._clock.callLater(drain, end, None)
-        await over
-        if timer.active():
-            timer.cancel()
 
     # -- words to the worker ----------------------------------------------------------------
 
@@ -334,7 +259,3 @@ async def _for(task: TaskOptions, declared: Awaitable[None]) -> None:
 
 def _trap(failure: Failure) -> None:
     failure.trap(TwbridgeError)
-
-
-def _log_failure(failure: Failure) -> None:
-    _log.failure("The worker could not stop in order", failure)

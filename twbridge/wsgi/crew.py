@@ -12,9 +12,10 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from twbridge.errors import LoadError
+from twbridge.rpc.children import State
 from twbridge.wsgi.lanes import Lane, Listener, Work
 from twbridge.wsgi.pipe import Begin, Hello
-from twbridge.wsgi.process import Child, State
+from twbridge.wsgi.process import Child
 
 __all__ = ["MAX_RETIRED", "PAUSE", "PAUSE_MAX", "STEADY", "Crew"]
 

@@ -6,10 +6,11 @@ import socket
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from twbridge.rpc.executors.channel import Channel
+from twbridge.rpc.pipes import BadPipe
 from twbridge.rpc.slots import Lease
 from twbridge.wire import Properties
 from twbridge.wsgi.messages import BadMessage, Request, read_to_worker
-from twbridge.wsgi.pipe import DONE, HELLO, LAST, MESSAGE, BadPipe, Frames, frame
+from twbridge.wsgi.pipe import DONE, HELLO, LAST, MESSAGE, Frames, frame
 
 if TYPE_CHECKING:
     from twbridge.wsgi.process import Child

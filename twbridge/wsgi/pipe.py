@@ -27,7 +27,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from twbridge.errors import TwbridgeError
+from twbridge.rpc.pipes import BadPipe, Cutter
 
 __all__ = [
     "BEGIN",
@@ -36,8 +36,6 @@ __all__ = [
     "LAST",
     "MAX_FRAME",
     "MESSAGE",
-    "READ",
-    "BadPipe",
     "Begin",
     "Frames",
     "Hello",
@@ -59,18 +57,10 @@ LAST: Final = 3
 
 #: Bytes of the payload of one frame: a piece of a body, and the largest head beside it.
 MAX_FRAME: Final = 4 * 1024 * 1024
-#: Bytes that are read at once.
-READ: Final = 256 * 1024
 
 _LAYOUT = Layout(">IB")
-_HEAD: Final = _LAYOUT.size
 _pack = _LAYOUT.pack
-_unpack = _LAYOUT.unpack_from
 _encode = msgspec.msgpack.Encoder().encode
-
-
-class BadPipe(TwbridgeError):
-    """Bytes that are no frames: an application has written to what it doesn't own."""
 
 
 class Begin(Struct, array_like=True):
@@ -143,7 +133,7 @@ def read_hello(payload: bytes) -> Hello:
     return hello
 
 
-class Frames:
+class Frames(Cutter):
     """Cuts what is read into frames.
 
     Args:
@@ -151,10 +141,7 @@ class Frames:
     """
 
     def __init__(self, most: int = MAX_FRAME) -> None:
-        self._most = most
-        self._held: list[bytes] = []
-        self._size = 0
-        self._wanted = _HEAD
+        super().__init__(_LAYOUT.size, most)
 
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
         """The frames that end in ``data``: their kinds and payloads, in order.
@@ -162,29 +149,5 @@ class Frames:
         Raises:
             BadPipe: a frame has more bytes than it may have.
         """
-        if self._held:
-            self._held.append(data)
-            self._size += len(data)
-            if self._size < self._wanted:
-                return []
-            data = b"".join(self._held)
-            self._held.clear()
-        frames: list[tuple[int, bytes]] = []
-        begin, end = 0, len(data)
-        while True:
-            self._wanted = _HEAD
-            if end - begin < _HEAD:
-                break
-            size, kind = _unpack(data, begin)
-            if size > self._most:
-                raise BadPipe(f"a frame of {size} bytes; it may have {self._most}")
-            self._wanted = _HEAD + size
-            stop = begin + _HEAD + size
-            if stop > end:
-                break
-            frames.append((kind, data[begin + _HEAD : stop]))
-            begin = stop
-        if begin < end:
-            self._held.append(data[begin:] if begin else data)
-            self._size = end - begin
-        return frames
+        data, found = self.cut(data)
+        return [(data[begin - 1], data[begin:end]) for begin, end in found]

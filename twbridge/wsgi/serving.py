@@ -15,8 +15,8 @@ from twisted.logger import globalLogBeginner
 from twbridge.cli.broker import Broker
 from twbridge.daemon import logs
 from twbridge.errors import LoadError
+from twbridge.rpc.lifetime import StartError
 from twbridge.rpc.processes import End, Process, react
-from twbridge.rpc.worker import StartError
 from twbridge.wsgi.crew import Crew
 from twbridge.wsgi.worker import Worker, WorkerOptions
 

@@ -5,23 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twbridge.amqp import Link, Queue
 from twbridge.errors import ChannelClosed, TwbridgeError
+from twbridge.rpc.lifetime import Lifetime, StartError
 from twbridge.rpc.ownqueue import OwnQueue
 from twbridge.rpc.slots import Slots
-from twbridge.rpc.worker import StartError
 from twbridge.wsgi.lanes import Lanes
 from twbridge.wsgi.messages import EXPIRES, queue_of
 from twbridge.wsgi.running import Running
 
-__all__ = ["DRAIN", "Crew", "StartError", "Worker", "WorkerOptions"]
-
-_log = Logger()
+__all__ = ["DRAIN", "Crew", "Worker", "WorkerOptions"]
 
 #: Seconds that requests that run have to end at the stop.
 DRAIN: Final = 30.0
@@ -55,7 +52,7 @@ class Crew(Lanes, Protocol):
     def stop(self) -> Deferred[None]: ...
 
 
-class Worker:
+class Worker(Lifetime):
     """Serves one mount.
 
     Args:
@@ -68,6 +65,7 @@ class Worker:
     def __init__(
         self, link: Link, crew: Crew, *, id: str, clock: Any, options: WorkerOptions
     ) -> None:
+        super().__init__(link, clock, options.drain)
         self.id = id
         self.options = options
         self.queue = Queue(
@@ -77,9 +75,7 @@ class Worker:
             auto_delete=False,
             arguments={"x-expires": EXPIRES},
         )
-        self._link = link
         self._crew = crew
-        self._clock = clock
         self._running = Running(
             link,
             crew,
@@ -92,10 +88,6 @@ class Worker:
             link, clock, None, self._running.told, on_up=self._running.accept_again
         )
         self._slots = Slots(link, clock, self.queue, crew.lanes, self._running.take, GATHER)
-        self._starting: Deferred[None] | None = None
-        self._stopping: Deferred[None] | None = None
-        self._waiting: list[Deferred[None]] = []
-        self._hurry: Deferred[None] = Deferred()
         self._in_use = LoopingCall(self._keep_queue)
         self._in_use.clock = clock
 
@@ -123,21 +115,6 @@ class Worker:
         self._running.room.slots = self._slots
         self._in_use.start(IN_USE, now=False)
 
-    async def _connected(self) -> None:
-        """Wait until the link is there, whether or not the broker takes messages."""
-        up: Deferred[None] = Deferred()
-
-        def look(_state: str = "") -> None:
-            if self._link.state in ("ready", "blocked") and not up.called:
-                up.callback(None)
-
-        forget = self._link.on_state(look)
-        look()
-        try:
-            await up
-        finally:
-            forget()
-
     def _look_link(self, state: str) -> None:
         if state == "connecting":
             self._running.cut()
@@ -152,70 +129,17 @@ class Worker:
 
     # -- the end ----------------------------------------------------------------------------
 
-    def stop(self) -> Deferred[None]:
-        """Take no more, let what runs end, then close the link. Never fails.
-
-        What has not ended after the drain time is killed, and its clients are told.
-        """
-        stopped: Deferred[None] = Deferred()
-        self._waiting.append(stopped)
-        if self._stopping is None:
-            self._stopping = Deferred.fromCoroutine(self._stop())
-            self._stopping.addErrback(_log_failure).addCallback(self._stopped)
-        elif self._stopping.called:
-            self._stopped(None)
-        return stopped
-
-    def hurry(self) -> None:
-        """Stop without waiting for what runs."""
-        if not self._hurry.called:
-            self._hurry.callback(None)
-
-    def _stopped(self, _: None) -> None:
-        waiting, self._waiting = self._waiting, []
-        for each in waiting:
-            each.callback(None)
-
     async def _stop(self) -> None:
-        if self._starting is not None:
-            self._starting.addErrback(lambda failure: failure.trap(CancelledError) and None)
-            self._starting.cancel()
         if self._in_use.running:
             self._in_use.stop()
         self._running.stop()
         await Deferred.fromCoroutine(self._slots.stop())
-        await self._drained()
-        if len(self._running):
-            _log.warn("{count} requests had not ended", count=len(self._running))
+        await self._drained(self._running)
         self._running.give_up()
         await self._crew.stop()
         await self._control.stop()
         await self._link.stop()
 
-    async def _drained(self) -> None:
-        """Wait until nothing runs, the drain time is over, or somebody is in a hurry."""
-        idle = self._running.when_idle()
-        if idle.called or self._hurry.called:
-            return
-        count, drain = len(self._running), self.options.drain
-        _log.info("Waiting for {count} requests, {drain:g} s at most", count=count, drain=drain)
-        over: Deferred[None] = Deferred()
-
-        def end(_: None) -> None:
-            if not over.called:
-                over.callback(None)
-
-        idle.addCallback(end)
-        self._hurry.addCallback(end)
-        timer = self._clock.callLater(drain, end, None)
-        await over
-        if timer.active():
-            timer.cancel()
-
 
 def _trap(failure: Failure) -> None:
     failure.trap(TwbridgeError)
-
-
-def _log_failure(failure: Failure) -> None:
-    _log.failure("The worker could not stop in order", failure)

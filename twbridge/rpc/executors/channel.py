@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReadWriteDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twbridge.rpc.executors.pipe import READ
+from twbridge.rpc.pipes import READ
 
 __all__ = ["Channel"]
 

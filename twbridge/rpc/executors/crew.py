@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from twbridge.errors import LoadError
+from twbridge.rpc.children import State
 from twbridge.rpc.executors.deadlines import Deadlines
 from twbridge.rpc.executors.outcomes import Broke, Died, Done, Outcome, TimedOut, WasCancelled
 from twbridge.rpc.executors.pipe import (
@@ -25,7 +26,7 @@ from twbridge.rpc.executors.pipe import (
     Stopped,
     frame,
 )
-from twbridge.rpc.executors.process import Child, State
+from twbridge.rpc.executors.process import Child
 from twbridge.rpc.executors.run import Run, RunState
 from twbridge.rpc.executors.staff import Staff, Terms
 from twbridge.rpc.serializers import Body

@@ -12,15 +12,13 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from twbridge.errors import TwbridgeError
+from twbridge.rpc.pipes import BadPipe, Cutter
 from twbridge.rpc.tasks import TaskOptions
 
 __all__ = [
     "MAX_FRAME",
     "MAX_RESULT",
     "MAX_TEXT",
-    "READ",
-    "BadPipe",
     "Begin",
     "Frames",
     "FromChild",
@@ -45,16 +43,9 @@ MAX_RESULT: Final = 16 * 1024 * 1024
 MAX_FRAME: Final = MAX_RESULT + 1024 * 1024
 #: Characters of an exception's text, and of a traceback; the rest is left out.
 MAX_TEXT: Final = 32 * 1024
-#: Bytes that are read at once.
-READ: Final = 256 * 1024
 
 _LENGTH = Layout(">I")
-_length = _LENGTH.unpack_from
 _encode = msgspec.msgpack.Encoder().encode
-
-
-class BadPipe(TwbridgeError):
-    """Bytes that are no frames: a task has written to what it doesn't own."""
 
 
 # -- to the child
@@ -187,7 +178,7 @@ def read_from_child(data: bytes) -> FromChild:
     return message
 
 
-class Frames:
+class Frames(Cutter):
     """Cuts what is read into frames.
 
     Args:
@@ -195,10 +186,7 @@ class Frames:
     """
 
     def __init__(self, most: int | None = None) -> None:
-        self._most = most
-        self._held: list[bytes] = []
-        self._size = 0
-        self._wanted = 0
+        super().__init__(_LENGTH.size, most)
 
     def feed(self, data: bytes) -> list[bytes]:
         """The frames that end in ``data``, without their lengths.
@@ -206,29 +194,5 @@ class Frames:
         Raises:
             BadPipe: a frame has more bytes than it may have.
         """
-        if self._held:
-            self._held.append(data)
-            self._size += len(data)
-            if self._size < self._wanted:
-                return []
-            data = b"".join(self._held)
-            self._held.clear()
-        frames: list[bytes] = []
-        begin, end = 0, len(data)
-        while True:
-            self._wanted = 4
-            if end - begin < 4:
-                break
-            (size,) = _length(data, begin)
-            if self._most is not None and size > self._most:
-                raise BadPipe(f"a frame of {size} bytes; it may have {self._most}")
-            self._wanted = 4 + size
-            stop = begin + 4 + size
-            if stop > end:
-                break
-            frames.append(data[begin + 4 : stop])
-            begin = stop
-        if begin < end:
-            self._held.append(data[begin:] if begin else data)
-            self._size = end - begin
-        return frames
+        data, found = self.cut(data)
+        return [data[begin:end] for begin, end in found]

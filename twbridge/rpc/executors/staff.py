@@ -10,8 +10,9 @@ from msgspec import Struct
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
+from twbridge.rpc.children import State
 from twbridge.rpc.executors.pipe import Begin
-from twbridge.rpc.executors.process import Child, Owner, State
+from twbridge.rpc.executors.process import Child, Owner
 from twbridge.rpc.serializers import Body
 from twbridge.rpc.tasks import RunIn
 

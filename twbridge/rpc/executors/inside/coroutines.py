@@ -24,7 +24,6 @@ from twbridge.rpc.executors.inside import ties
 from twbridge.rpc.executors.inside.jobs import Job, Jobs
 from twbridge.rpc.executors.inside.line import Line
 from twbridge.rpc.executors.pipe import (
-    READ,
     Frames,
     Heard,
     Order,
@@ -34,6 +33,7 @@ from twbridge.rpc.executors.pipe import (
     frame,
     read_to_child,
 )
+from twbridge.rpc.pipes import READ
 from twbridge.rpc.tasks import registry
 
 __all__ = ["MAX_WAITING", "Desk", "bridged", "install", "serve_coroutines"]

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from threading import Lock
 
 from twbridge.rpc.executors.inside import ties
-from twbridge.rpc.executors.pipe import READ, Frames, ToChild, read_to_child
+from twbridge.rpc.executors.pipe import Frames, ToChild, read_to_child
+from twbridge.rpc.pipes import READ
 
 __all__ = ["Line"]
 
