@@ -13,12 +13,17 @@ from twisted.internet import task
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone, ReactorNotRunning
+from twisted.logger import globalLogBeginner
 from twisted.python.failure import Failure
 
+from twbridge.cli.broker import Broker
+from twbridge.daemon import logs
 from twbridge.errors import TwbridgeError
 from twbridge.rpc.supervisor import tether_says
 
-__all__ = ["End", "Process", "Tether", "leave", "react"]
+__all__ = ["End", "Process", "Tether", "leave", "log_to_stderr", "react"]
+
+_logs = False
 
 
 class End(Exception):
@@ -151,3 +156,13 @@ def leave(*lines: str) -> NoReturn:
 
 def _ignore(*_: object) -> None:
     pass
+
+
+def log_to_stderr(broker: Broker) -> None:
+    """Begin the log, on stderr, as the settings have it; once."""
+    global _logs
+    if not _logs:
+        _logs = True
+        log = logs.observer(broker.log, {"logfile": "stderr"}, lambda _: sys.stderr)
+        assert log is not None
+        globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)

@@ -13,21 +13,19 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 from twisted.internet.defer import Deferred
-from twisted.logger import globalLogBeginner
 
 from twbridge.cli.broker import NO_BROKER, Broker, find
-from twbridge.daemon import loading, logs
+from twbridge.daemon import loading
 from twbridge.errors import BadTask, DuplicateTask, LoadError
 from twbridge.rpc.executors.pool import Executors
 from twbridge.rpc.lifetime import StartError
-from twbridge.rpc.processes import End, Process, Tether, leave, react
+from twbridge.rpc.processes import End, Process, Tether, leave, log_to_stderr, react
 from twbridge.rpc.supervisor import SERVES, SUPERVISED, Supervisor
 from twbridge.rpc.tasks import CONCURRENCY, DRAIN
 from twbridge.rpc.worker import Worker, WorkerOptions
 
 __all__ = ["Serving", "run", "serve"]
 
-_logs = False
 #: What a worker's id is made of beside the host's name and the process id, in bytes: both may be
 #: the same in two containers.
 _RANDOM: Final = 2
@@ -62,7 +60,7 @@ def serve(serving: Serving) -> NoReturn:
     """
     given = _supervised()
     if given is None and serving.forks > 1:
-        _log_to_stderr(serving.broker)
+        log_to_stderr(serving.broker)
         react(_Supervising(serving))
     if given is not None:
         settings = {**given, **serving.settings}
@@ -146,7 +144,7 @@ class _Serving(Process):
         def look(state: str) -> None:
             if state == "connecting":
                 # What could not begin before that is told in one line, not in a log.
-                _log_to_stderr(serving.broker)
+                log_to_stderr(serving.broker)
             elif state == "closed":
                 self.fail(f"the link {link.state_description}")
 
@@ -245,15 +243,6 @@ def _supervised() -> dict[str, Any] | None:
             os.environ[name] = value
     settings: dict[str, Any] = given["settings"]
     return settings
-
-
-def _log_to_stderr(broker: Broker) -> None:
-    global _logs
-    if not _logs:
-        _logs = True
-        log = logs.observer(broker.log, {"logfile": "stderr"}, lambda _: sys.stderr)
-        assert log is not None
-        globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)
 
 
 def _says_all(error: LoadError, module: str) -> bool:

@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.logger import globalLogBeginner
 
 from twbridge.cli.broker import Broker
-from twbridge.daemon import logs
 from twbridge.errors import LoadError
 from twbridge.rpc.lifetime import StartError
-from twbridge.rpc.processes import End, Process, react
+from twbridge.rpc.processes import End, Process, log_to_stderr, react
 from twbridge.wsgi.crew import Crew
 from twbridge.wsgi.worker import Worker, WorkerOptions
 
@@ -61,7 +59,6 @@ class _Serving(Process):
         super().__init__()
         self._serving = serving
         self._worker: Worker | None = None
-        self._logs = False
 
     async def begin(self, reactor: Any) -> None:
         """Serve."""
@@ -80,7 +77,7 @@ class _Serving(Process):
         def look(state: str) -> None:
             if state == "connecting":
                 # What could not begin before that is told in one line, not in a log.
-                self._log_to_stderr()
+                log_to_stderr(serving.broker)
             elif state == "closed":
                 self.fail(f"the link {link.state_description}")
 
@@ -111,15 +108,6 @@ class _Serving(Process):
         """A second signal."""
         if self._worker is not None:
             self._worker.hurry()
-
-    def _log_to_stderr(self) -> None:
-        if not self._logs:
-            self._logs = True
-            log = logs.observer(
-                self._serving.broker.log, {"logfile": "stderr"}, lambda _: sys.stderr
-            )
-            assert log is not None
-            globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)
 
 
 def _says_all(error: LoadError, app: str) -> bool:
