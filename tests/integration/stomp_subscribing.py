@@ -117,10 +117,14 @@ SUBSCRIBING = (
         "ended by its id",
         [
             subscribe("/topic/<x>"),
+            subscribe("/topic/<x>", by="b"),
             unsubscribe("id:1"),
             send("/topic/<x>", "b"),
+            # What is on its way while somebody subscribes may come to them: not any more, then.
+            say(by="b", hears=1),
             subscribe("/topic/<x>"),
             send("/topic/<x>", "b", hears=2),
+            say(by="b", hears=1),
         ],
     ),
     Scenario(
