@@ -1,13 +1,18 @@
-"""How what goes through the pipes of child processes is cut into frames (sans-I/O)."""
+"""How what goes through the pipes of child processes is cut into frames and read (sans-I/O)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from struct import Struct as Layout
-from typing import Final
+from typing import Final, TypeVar
+
+import msgspec
 
 from twbridge.errors import TwbridgeError
 
-__all__ = ["READ", "BadPipe", "Cutter"]
+__all__ = ["READ", "BadPipe", "Cutter", "read"]
+
+_T = TypeVar("_T")
 
 #: Bytes that are read at once.
 READ: Final = 256 * 1024
@@ -17,6 +22,18 @@ _length = Layout(">I").unpack_from
 
 class BadPipe(TwbridgeError):
     """Bytes that are no frames: what runs in a child has written to what it doesn't own."""
+
+
+def read(decode: Callable[[bytes], _T], payload: bytes) -> _T:
+    """What a decoder of msgspec makes of the payload of a frame.
+
+    Raises:
+        BadPipe: nothing.
+    """
+    try:
+        return decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BadPipe(f"a frame that can't be read: {error}") from None
 
 
 class Cutter:

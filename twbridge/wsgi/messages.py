@@ -15,7 +15,8 @@ to bridge   `Accepted` (see there)    `Grant`, `Start`, `Part`; `Failed` ends it
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from collections.abc import Callable
+from typing import Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -48,6 +49,8 @@ __all__ = [
     "read_to_bridge",
     "read_to_worker",
 ]
+
+_T = TypeVar("_T")
 
 #: What the names of the queues begin with.
 QUEUE: Final = "twbridge.wsgi."
@@ -196,8 +199,8 @@ ToBridge = Accepted | Grant | Start | Part | Failed
 _encode = msgspec.msgpack.Encoder().encode
 #: How they begin: an array of 15, the tag, the method.
 _SAFE: Final = tuple(b"\x9f\x01" + _encode(method) for method in SAFE)
-_to_worker = msgspec.msgpack.Decoder(ToWorker).decode
-_to_bridge = msgspec.msgpack.Decoder(ToBridge).decode
+_to_worker: Callable[[bytes], ToWorker] = msgspec.msgpack.Decoder(ToWorker).decode
+_to_bridge: Callable[[bytes], ToBridge] = msgspec.msgpack.Decoder(ToBridge).decode
 
 
 def queue_of(mount: str) -> str:
@@ -221,11 +224,7 @@ def read_to_worker(data: bytes) -> ToWorker:
     Raises:
         BadMessage: it is none.
     """
-    try:
-        message: ToWorker = _to_worker(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise BadMessage(f"not for a worker: {error}") from None
-    return message
+    return _read(_to_worker, data, "a worker")
 
 
 def read_to_bridge(data: bytes) -> ToBridge:
@@ -234,8 +233,11 @@ def read_to_bridge(data: bytes) -> ToBridge:
     Raises:
         BadMessage: it is none.
     """
+    return _read(_to_bridge, data, "the bridge")
+
+
+def _read(decode: Callable[[bytes], _T], data: bytes, whom: str) -> _T:
     try:
-        message: ToBridge = _to_bridge(data)
+        return decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise BadMessage(f"not for the bridge: {error}") from None
-    return message
+        raise BadMessage(f"not for {whom}: {error}") from None

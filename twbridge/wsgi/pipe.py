@@ -27,7 +27,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from twbridge.rpc.pipes import BadPipe, Cutter
+from twbridge.rpc.pipes import Cutter, read
 
 __all__ = [
     "BEGIN",
@@ -113,11 +113,7 @@ def read_begin(payload: bytes) -> Begin:
     Raises:
         BadPipe: it is none.
     """
-    try:
-        begin: Begin = _begin(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise BadPipe(f"a first frame that can't be read: {error}") from None
-    return begin
+    return read(_begin, payload)
 
 
 def read_hello(payload: bytes) -> Hello:
@@ -126,11 +122,7 @@ def read_hello(payload: bytes) -> Hello:
     Raises:
         BadPipe: it is none.
     """
-    try:
-        hello: Hello = _hello(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise BadPipe(f"a first frame that can't be read: {error}") from None
-    return hello
+    return read(_hello, payload)
 
 
 class Frames(Cutter):

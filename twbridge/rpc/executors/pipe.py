@@ -6,13 +6,14 @@ one release and on one machine: there is no version in it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from struct import Struct as Layout
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
-from twbridge.rpc.pipes import BadPipe, Cutter
+from twbridge.rpc.pipes import Cutter, read
 from twbridge.rpc.tasks import TaskOptions
 
 __all__ = [
@@ -144,8 +145,8 @@ class Published(Struct, array_like=True, tag=16):
 ToChild = Begin | Order | Stop
 FromChild = Hello | Heard | Progressed | Returned | Raised | Stopped | Published
 
-_to_child = msgspec.msgpack.Decoder(ToChild).decode
-_from_child = msgspec.msgpack.Decoder(FromChild).decode
+_to_child: Callable[[bytes], ToChild] = msgspec.msgpack.Decoder(ToChild).decode
+_from_child: Callable[[bytes], FromChild] = msgspec.msgpack.Decoder(FromChild).decode
 
 
 def frame(message: ToChild | FromChild) -> bytes:
@@ -161,8 +162,7 @@ def frame(message: ToChild | FromChild) -> bytes:
 
 def read_to_child(data: bytes) -> ToChild:
     """The message of a frame that the worker wrote."""
-    message: ToChild = _to_child(data)
-    return message
+    return _to_child(data)
 
 
 def read_from_child(data: bytes) -> FromChild:
@@ -171,11 +171,7 @@ def read_from_child(data: bytes) -> FromChild:
     Raises:
         BadPipe: it is none.
     """
-    try:
-        message: FromChild = _from_child(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise BadPipe(f"a frame that can't be read: {error}") from None
-    return message
+    return read(_from_child, data)
 
 
 class Frames(Cutter):
