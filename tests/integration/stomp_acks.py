@@ -89,6 +89,8 @@ ACKS = (
             *_three("client"),
             say(frame("ACK", "id:<ack 3>")),
             say(frame("BEGIN", "transaction:t", "receipt:r"), hears=1),
+            # Answered when the broker sends no more: who only leaves may be sent the next one.
+            unsubscribe("id:1"),
             leave(),
             subscribe("/queue/<x>", by="b"),
             send("/queue/<x>", "next", by="b", hears=2),
@@ -118,6 +120,8 @@ ACKS = (
             subscribe("/queue/<x>.2", "ack:client-individual", name="2", hears=2),
             _ack(2),
             _ack(1),
+            unsubscribe("id:1"),
+            unsubscribe("id:2"),
             leave(),
             subscribe("/queue/<x>", by="b"),
             subscribe("/queue/<x>.2", name="2", by="b"),

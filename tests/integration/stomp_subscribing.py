@@ -160,6 +160,8 @@ SUBSCRIBING = (
         [
             send("/queue/<x>", "b"),
             subscribe("/queue/<x>", "ack:auto", hears=2),
+            # Answered when the broker sends no more: who only leaves may be sent the next one.
+            unsubscribe("id:1"),
             leave(),
             subscribe("/queue/<x>", by="b"),
             send("/queue/<x>", "next", by="b", hears=2),
@@ -191,6 +193,7 @@ SUBSCRIBING = (
         "a queue with a limit",
         [
             subscribe("/queue/<x>", "x-max-length:1", "ack:client", "prefetch-count:1"),
+            unsubscribe("id:1"),
             leave(),
             send("/amq/queue/<x>", "1", by="b"),
             send("/amq/queue/<x>", "2", by="b"),

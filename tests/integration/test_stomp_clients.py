@@ -145,6 +145,8 @@ def connection_to(bridge: Bridge) -> tuple[Any, Ear]:
         ws_path="/stomp",
         vhost="/",
         heartbeats=(1000, 1000),
+        # It takes three seconds without one for the end: a busy machine may keep one back for long.
+        heart_beat_receive_scale=3,
         reconnect_attempts_max=1,
     )
     ear = Ear()
