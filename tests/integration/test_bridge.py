@@ -14,7 +14,7 @@ from tests.integration.bare_socket import BareSocket
 from tests.integration.bridge import in_thread
 from tests.integration.bridge_cases import CHAT, CHAT_IN, CHAT_OUT, BridgeCase
 from tests.integration.proxy import Way
-from tests.integration.websocket import Client
+from tests.integration.websocket import SECONDS, Client
 
 TEXT, BYTES = "text/plain; charset=utf-8", "application/octet-stream"
 BODIES: dict[str, str | bytes] = {
@@ -98,6 +98,7 @@ class CarryTests(BridgeCase):
     async def test_frames_are_of_the_shortest_form_and_unmasked(self) -> None:
         bare = await in_thread(BareSocket, self.bridge.url())
         self.addCleanup(bare.close)
+        await in_thread(until_it_hears, bare)
         for size, head in (
             (125, b"\x82\x7d"),
             (126, b"\x82\x7e\x00\x7e"),
@@ -110,16 +111,29 @@ class CarryTests(BridgeCase):
             self.assertTrue(answer[len(head) :] == body)
 
 
-def echoed(bare: BareSocket, body: bytes, head: int) -> bytes:
-    """Send it until it comes back: a raw client is subscribed at some time after the handshake."""
+def until_it_hears(bare: BareSocket) -> None:
+    """Send markers until one comes back, and read all that were sent since: a raw client is
+    subscribed at some time after the handshake.
+    """
     bare.socket.settimeout(0.5)
-    for _ in range(20):
-        bare.send(2, body)
+    for number in range(20):
+        bare.send(2, b"%02d" % number)
         try:
-            return bare.exactly(head + len(body))
+            found = bare.exactly(4)[2:]
+            break
         except TimeoutError:
             continue
-    raise AssertionError("it does not come back")
+    else:
+        raise AssertionError("it does not come back")
+    bare.socket.settimeout(SECONDS)
+    while found != b"%02d" % number:
+        found = bare.exactly(4)[2:]
+
+
+def echoed(bare: BareSocket, body: bytes, head: int) -> bytes:
+    """Send it, once: what comes back."""
+    bare.send(2, body)
+    return bare.exactly(head + len(body))
 
 
 def body_of(frame: dict[str, Any]) -> bytes:

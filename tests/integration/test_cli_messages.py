@@ -296,8 +296,13 @@ class SubscribeTests(CommandCase):
             command.process.send_signal(number)
             said = await in_thread(command.end)
             self.assertEqual((said.code, said.err), (128 + number, ""))
-        publisher = self.start("pub", self.topic(), "--lines")
-        await pause(1.0)
+        topic = self.topic()
+        subscriber = await self.subscribed(topic)
+        publisher = self.start("pub", topic, "--lines")
+        assert publisher.process.stdin is not None
+        publisher.process.stdin.write(b"it reads\n")
+        publisher.process.stdin.flush()
+        await in_thread(subscriber.wait_for, "it reads")
         publisher.process.send_signal(signal.SIGINT)
         self.assertEqual(await in_thread(publisher.end), (130, "", ""))
 
