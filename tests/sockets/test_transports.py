@@ -78,7 +78,6 @@ class TransportTests(TestCase):
             self.websocket,
             WebSite(lambda: (True, "ready"), chat=Route(), clock=reactor),
             clock=reactor,
-            limits=FrontLimits(handshake_seconds=0.3),
         )
 
     def open_session(self, peer: Peer, codec: ICodec, socket: Socket) -> Echo:
@@ -93,6 +92,7 @@ class TransportTests(TestCase):
         )
         await self.check_page(endpoint)
         await self.check_websocket(endpoint)
+        self.factory.limits = FrontLimits(handshake_seconds=0.3)
         await self.check_deadline(endpoint)
         self.assertEqual(self.factory.census.total, 0)
 
