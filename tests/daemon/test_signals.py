@@ -26,7 +26,8 @@ class SignalsTests(SynchronousTestCase):
     def setUp(self) -> None:
         for name in (*ENDING, *TOLD):
             number = getattr(signal, name)
-            self.addCleanup(signal.signal, number, signal.getsignal(number))
+            # Whatever the tests run under, nohup included.
+            self.addCleanup(signal.signal, number, signal.signal(number, signal.SIG_DFL))
         self.did: list[str] = []
         self.listened: set[str] = set()
         self.events: list[str] = []

@@ -28,6 +28,20 @@ class NewStreamTests(StreamCase):
         self.publish()
         self.assertEqual((found.got[-1], parked.got[-1]), (2, 2))
 
+    def test_it_is_declared_until_it_is_there(self) -> None:
+        """A declaration may find what is being deleted just then, and make nothing."""
+        self.publish(2)
+        found = self.subscribe()
+        self.link.delete("log")
+        self.pass_time(2)
+        self.assertGreater(len(self.declared), 4)
+        self.renew(1)
+        self.pass_time(1)
+        self.assertEqual(found.got, [(2, 0), 0])
+        declared = len(self.declared)
+        self.pass_time(5)
+        self.assertEqual(len(self.declared), declared)
+
     def test_one_that_does_not_come_back_ends_with_the_reason(self) -> None:
         self.publish(5)
         found, reading = self.subscribe(), self.start("first", prefetch=1)

@@ -78,7 +78,7 @@ class Reader:
         position: the offset of the last message that the sink has; -1 where it wants all from
             offset 0 on. It goes before ``start``.
         prefetch: how many messages may be unacknowledged.
-        redeclare: called with the name when the stream was deleted.
+        redeclare: called with the name when the stream was deleted, until there is one again.
         on_beginning: called where the last message was wanted of a stream that seemed to be empty,
             with the offset that was published next. It reads what is before that too.
     """
@@ -259,12 +259,13 @@ class Reader:
     def _deleted(self) -> None:
         _log.info("The stream {name} is gone; looking for a new one", name=self._name)
         self._forget_place()
-        if self._redeclare is not None:
-            self._redeclare(self._name)
         self._look_for_it()
 
     def _look_for_it(self) -> None:
         self._looks += 1
+        if self._redeclare is not None:
+            # Each time: a declaration may find what is being deleted just then.
+            self._redeclare(self._name)
         self._later(LOOK)
 
     def _later(self, delay: float) -> None:
