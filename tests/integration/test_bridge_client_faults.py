@@ -10,7 +10,7 @@ from typing import Any
 from tests.integration.bridge import Bridge
 from tests.integration.bridge_cases import BreakableCase, OnEmbedded
 from tests.integration.cases import clock
-from tests.integration.rabbitmq import Node, in_thread
+from tests.integration.rabbitmq import in_thread
 from tests.integration.subscription_cases import (
     Insisting,
     Resuming,
@@ -220,19 +220,18 @@ class KillTests(FaultScenarios, BreakableCase):
     timeout = 90
     toml = TOML
 
-    @classmethod
-    def own_node(cls) -> Node:
-        # Deliveries may be unacknowledged for three seconds; RabbitMQ looks once a second.
-        node = Node(
-            config={"consumer_timeout": 3000},
-            advanced="[{rabbit,[{channel_tick_interval,1000}]}].",
-        )
-        try:
-            node.start()
-        except BaseException:
-            node.close()
-            raise
-        return node
+    async def impatient(self) -> None:
+        """What subscribes from now on has three seconds for its acks; RabbitMQ looks once a second.
+
+        Only the tests that are about that ask for it: others may be kept waiting by the machine.
+        """
+        set_to = "application:set_env(rabbit, {}, {})."
+        for name, value, usual in (
+            ("channel_tick_interval", 1000, 60_000),
+            ("consumer_timeout", 3000, 1_800_000),
+        ):
+            await in_thread(self.node.ctl, "eval", set_to.format(name, value))
+            self.addCleanup(in_thread, self.node.ctl, "eval", set_to.format(name, usual))
 
     async def test_the_broker_is_killed(self) -> None:
         crowd = await self.crowd()
@@ -286,6 +285,7 @@ class KillTests(FaultScenarios, BreakableCase):
 
     async def test_who_acknowledges_too_late_loses_that_subscription_alone(self) -> None:
         late, queue = await self.queue(), await self.queue()
+        await self.impatient()
         client = await self.consumer(f"/queue/{late}", ack="client")
         await client.subscribe(f"/queue/{queue}", ack="client")
         other = await self.consumer(f"/queue/{queue}", ack="client")
@@ -315,6 +315,7 @@ class KillTests(FaultScenarios, BreakableCase):
     async def test_a_stream_whose_reader_stalls_too_long_misses_nothing(self) -> None:
         stream = await self.stream()
         await self.fill(stream, (f"{n} {'x' * 30_000}" for n in range(300)))
+        await self.impatient()
         slow = await self.json()
         await slow.subscribe(f"/stream/{stream}", **{"from": "first"})
         slow.socket.deaf()
