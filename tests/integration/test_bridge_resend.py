@@ -21,7 +21,9 @@ class ResendScenarios(SubscriptionCase):
     """What a client that keeps its ``?client=`` may rely on."""
 
     __test__ = False
-    toml = "amqp = { timeout = 1.5, reconnect_cap = 0.2 }"
+    toml = "amqp = { timeout = 15.0, reconnect_cap = 0.2 }"
+    #: Of a bridge that soon says that it is not ready.
+    hasty = toml.replace("15.0", "1.5")
 
     def setUp(self) -> None:
         self.client_id = str(uuid.uuid4())
@@ -115,7 +117,7 @@ class ResendScenarios(SubscriptionCase):
 
     async def test_after_not_ready_it_is_published_again(self) -> None:
         queue, proxy = await self.queue(), await self.proxy()
-        bridge = await self.another("--amqp-url", self.url_of(proxy), toml=self.toml)
+        bridge = await self.another("--amqp-url", self.url_of(proxy), toml=self.hasty)
         client = await self.json(bridge, client_id=self.client_id)
         await proxy.refuse()
         proxy.reset()
@@ -124,6 +126,7 @@ class ResendScenarios(SubscriptionCase):
         answer = await self.repeat(client, "n", **fields)
         self.assertEqual(answer.get("code"), "not_ready")
         proxy.accept()
+        await client.frame("link", state="up")
         self.assertEqual((await self.repeat(client, "n", **fields))["op"], "published")
         self.assertEqual(await self.ids(queue), [f"{self.client_id}/n"])
         await in_thread(bridge.close)

@@ -77,8 +77,9 @@ class FaultTests(BreakableCase, HttpCase):
         while (await caller.publish(after)).status != 200:
             self.assertLess(time.monotonic(), deadline)
             await pause(0.2)
-        self.assertEqual(await source.bodies(1), ["after"])
-        self.assertEqual(source.events.last_event_id, "10")
+        # One that was not answered in time may be there nevertheless: then it comes twice.
+        event = await source.event("message")
+        self.assertEqual((event.json["body"], event.last_event_id), ("after", "10"))
 
     async def test_a_broker_that_does_not_answer_is_504(self) -> None:
         queue, caller = await self.queue(), self.caller()
@@ -116,7 +117,10 @@ class BrowserTests(HttpCase):
         await self.fill(stream, range(10, 20))
         await in_thread(bridge.start)
         self.assertEqual(await self.ids(page, 19), list(range(20)))
-        self.assertEqual(await page.evaluate("window.kinds"), ["subscribed", "drain", "subscribed"])
+        kinds = await page.evaluate("window.kinds")
+        # It may have come back before the broker was: of that it is told.
+        told = [kind for kind in kinds if kind != "link"]
+        self.assertEqual(told, ["subscribed", "drain", "subscribed"])
 
     async def test_pages_of_other_origins_may_use_both_where_the_settings_name_them(self) -> None:
         page = await self.page(self.bridge)

@@ -7,6 +7,7 @@ import uuid
 from collections import Counter
 from typing import Any
 
+from tests.integration import witness
 from tests.integration.cases import BrokerCase, outcomes, pause
 from tests.integration.proxy import Way
 from tests.integration.rabbitmq import in_thread
@@ -218,9 +219,10 @@ class WaitingTests(BrokerCase):
         shorter = link.publish("", "q", b"", timeout=0.2)
         longer = link.publish("", "q", b"")
         await self.failure(shorter, NotReady)
-        self.assertTrue(0.2 <= time.monotonic() - before < 0.6)
+        self.assertFalse(longer.called)
+        self.assertGreaterEqual(time.monotonic() - before, 0.2)
         error = await self.failure(longer, NotReady)
-        self.assertTrue(0.6 <= time.monotonic() - before < 1.6)
+        self.assertTrue(0.6 <= time.monotonic() - before < 5.0)
         self.assertEqual(error.code, "not_ready")
         self.assertEqual(proxy.carried[Way.UP], 0)
 
@@ -243,7 +245,9 @@ class WaitingTests(BrokerCase):
         await link.publish("", queue, b"opens the channel")
         proxy.stall(Way.DOWN)
         sent = [link.publish("", queue, b"?") for _ in range(10)]
-        await pause(0.2)
+        # A reset would take from the broker what it has not read yet.
+        while await in_thread(witness.counts, self.node.url(), queue) != (11, 0):
+            self.assertFalse(any(each.called for each in sent))
         proxy.reset()
         for error in await outcomes(sent):
             self.assertIs(type(error), OutcomeUnknown)
@@ -262,7 +266,7 @@ class WaitingTests(BrokerCase):
         proxy.stall(Way.DOWN)
         before = time.monotonic()
         error = await self.failure(link.publish("", queue, b"", timeout=0.5), ConfirmTimeout)
-        self.assertTrue(0.5 <= time.monotonic() - before < 1.5)
+        self.assertTrue(0.5 <= time.monotonic() - before < 5.0)
         self.assertEqual(error.code, "timeout")
         proxy.resume()
         await link.publish("", queue, b"later")

@@ -98,6 +98,8 @@ class ProxyTests(TestCase):
             ear = await self.ready()
             self.proxy.stall(way)
             ear.say(b"hello")
+            while way is Way.DOWN and self.proxy.carried[Way.UP] < 5:
+                await deferLater(clock, 0.001, lambda: None)
             await deferLater(clock, 0.05, lambda: None)
             self.assertEqual(ear.heard, b"")
             self.assertEqual(self.proxy.carried[Way.UP], 0 if way is Way.UP else 5)
