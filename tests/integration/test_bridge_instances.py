@@ -58,19 +58,12 @@ class InstancesTests(BridgeCase):
         here = await self.json(None, CHAT_OUT)
         route = 'exchange = [{ name = "old" }]'
         for number in (signal.SIGTERM, signal.SIGKILL):
-            first = await self.quiet()
+            first = await quiet(self)
             other = await self.another("--amqp-url", self.node.url(), toml=route)
             clients = [await self.json(other, CHAT_OUT, "/topic/a.#") for _ in range(3)]
             await self.another_leaves(other, number, clients, here)
             old = ("exchange", "old")
             await like(self, sorted([*(row for row in first if row != old), old]), 15.0)
-
-    async def quiet(self) -> list[tuple[str, ...]]:
-        """The topology, when nobody but our bridge is on the broker."""
-        deadline = time.monotonic() + 10.0
-        while (now := await in_thread(topology, self.node)).count(LINE) != 2:
-            self.assertLess(time.monotonic(), deadline)
-        return now
 
     async def another_leaves(
         self, other: Bridge, number: int, clients: list[Client], here: Client
@@ -90,6 +83,16 @@ class InstancesTests(BridgeCase):
         blameless(other.log + other.complaints)
 
 
+async def quiet(case: BridgeCase) -> list[tuple[str, ...]]:
+    """The topology, when nobody but our bridge is on the broker."""
+    deadline, before = time.monotonic() + 10.0, list[tuple[str, ...]]()
+    # What a connection leaves goes some time after it.
+    while (now := await in_thread(topology, case.node)).count(LINE) != 2 or now != before:
+        case.assertLess(time.monotonic(), deadline)
+        before = now
+    return now
+
+
 async def like(case: BridgeCase, wanted: list[tuple[str, ...]], seconds: float) -> None:
     """Wait until the broker has what it should have, no more and no less."""
     deadline = time.monotonic() + seconds
@@ -104,7 +107,7 @@ class LeavingTests(BridgeCase):
     async def test_subscriptions_queues_and_bindings_are_what_they_were(self) -> None:
         exchange = await self.exchange("headers")  # its type is not known to the bridge
         await self.until_idle()
-        before = await in_thread(topology, self.node)
+        before = await quiet(self)
         clients: list[Socket] = [await self.raw(listening=False) for _ in range(5)]
         for number in range(10):
             client = await self.json(
