@@ -103,7 +103,7 @@ class HttpCalls(RpcBridgeCase):
             (422, "worker_error", await self.post("echo", b"{not json")),
             (422, "bad_destination", await self.post("%00")),
             (504, "call_expired", await self.post(idle, Twbridge_Timeout="0.3")),
-            (504, "timeout", await self.post("spins", b"60", Twbridge_Timeout="0.5")),
+            (504, "timeout", await self.post("spins", b"60", Twbridge_Timeout="1.5")),
         ):
             self.assertEqual((answer.status, answer.code), (status, code), answer)
             self.assertNotIn(b"secret", answer.body)

@@ -53,7 +53,7 @@ class SocketCalls(RpcBridgeCase):
 
     async def test_a_deadline_is_expired_without_a_worker_and_a_timeout_with_one(self) -> None:
         client, idle = await self.json(), await self.idle()
-        self.begin(client, "spins", 60, id="spins", timeout=0.5)
+        self.begin(client, "spins", 60, id="spins", timeout=1.5)
         self.begin(client, "", task=idle, id="idle", timeout=0.5)
         self.assertEqual((await self.word(client, "spins"))["code"], "timeout")
         self.assertEqual((await self.word(client, "idle"))["code"], "call_expired")

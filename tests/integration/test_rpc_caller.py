@@ -76,7 +76,7 @@ class CallerRowsTests(CallerCase):
         for error in await gather(*called):
             self.assertIsInstance(error, ExpirationError)
             self.assertEqual((error.reason, error.expiration), ("nobody took it", 0.2))
-            self.assertLess(error.time, 0.4)
+            self.assertTrue(0.2 <= error.time < 5.0, error.time)
         self.assertEqual([caller.strays for caller in callers], [0, 0, 0])
 
         heads: list[Any] = []
@@ -128,7 +128,7 @@ class CallerRowsTests(CallerCase):
 
         await worker.serve(name, answer)
         told: list[int] = []
-        called = caller.call(name, timeout=1, on_progress=told.append)
+        called = caller.call(name, timeout=2, on_progress=told.append)
         await self.failure(called, CallTimeout)
         self.assertEqual(told, [*range(1, 51)])
         await self.until(lambda: worker.cancels)

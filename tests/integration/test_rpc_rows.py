@@ -209,7 +209,7 @@ class RpcRowsTests(RpcCase):
         caller, name, folder = await self.caller(), self.name("lingers"), self.scratch()
         seconds, ended = Path(folder, "seconds"), Path(folder, "ended")
         seconds.write_text("60")
-        call = caller.call(name, folder, timeout=0.3)
+        call = caller.call(name, folder, timeout=1.0)
         await self.failure(call, CallTimeout)
         await self.dead(caller, name, 1)
         self.assertFalse(ended.exists())
@@ -239,16 +239,16 @@ class RpcRowsTests(RpcCase):
     async def test_a_long_task_does_not_lose_the_heartbeat(self) -> None:
         # The broker drops who is silent for two heartbeats.
         self.assertIn("heartbeat=1", self.query)
-        caller = await self.caller()
+        caller, before = await self.caller(), len(self.shared.said)
         self.assertEqual(await caller.call(self.name("spins"), 3.5), 3.5)
-        self.assertNotIn("away", self.shared.said)
-        self.assertEqual(self.shared.said.count("Connected to"), 1)
+        self.assertNotIn("away", self.shared.said[before:])
+        self.assertNotIn("Connected to", self.shared.said[before:])
 
     # -- Balance ------------------------------------------------------------------------------
 
     async def test_two_workers_that_take_one_at_a_time_share_the_load(self) -> None:
         other, caller = await self.worker(), await self.caller()
-        served = await gather(*(caller.call(self.name("naps"), 0.02) for _ in range(20)))
+        served = await gather(*(caller.call(self.name("naps"), 0.1) for _ in range(20)))
         shares = Counter(served)
         self.assertEqual(len(shares), 2, shares)
         self.assertGreaterEqual(min(shares.values()), 5, shares)

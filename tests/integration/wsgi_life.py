@@ -51,7 +51,7 @@ class Life(WsgiCase):
     async def drained(self) -> None:
         """One is told to end: what runs ends, and what waits is for another, which ends then."""
         first = await self.worker("named", *ONE)
-        runs = self.ask("GET", self.path("named", "/sleep?name=runs&seconds=1"))
+        runs = self.ask("GET", self.path("named", "/sleep?name=runs&seconds=2"))
         await self.noted("sleep", "runs")
         waits = [
             self.ask("POST", self.path("named", f"/sleep?name=waits{number}"))
@@ -77,7 +77,7 @@ class Life(WsgiCase):
         for worker in workers:
             await in_thread(worker.serves)
         pids = await self.texts(
-            self.ask("GET", self.path("shared", "/pid?seconds=0.1")) for _ in range(9)
+            self.ask("GET", self.path("shared", "/pid?seconds=0.3")) for _ in range(12)
         )
         self.assertEqual(len(Counter(pids)), 3, pids)
         self.assertGreater(min(Counter(pids).values()), 1, pids)
@@ -90,7 +90,7 @@ class Life(WsgiCase):
         self.assertIn("may have run", answer.text)
         await self.until(lambda: not lives(int(pid)))
 
-        get = self.ask("GET", self.path("shared", "/sleep?name=get&seconds=0.5"))
+        get = self.ask("GET", self.path("shared", "/sleep?name=get&seconds=1.5"))
         ((_, _, _, pid),) = await self.noted("sleep", "get")
         kill(parent(int(pid)))
         self.assertEqual(await self.texts([get]), ["slept"])
@@ -169,7 +169,7 @@ class Life(WsgiCase):
         self.node.start()
 
     async def test_a_broker_that_was_restarted(self) -> None:
-        lost = self.ask("GET", self.path("two", "/sleep?name=lost&seconds=1"))
+        lost = self.ask("GET", self.path("two", "/sleep?name=lost&seconds=5"))
         await self.noted("sleep", "lost")
         ended = in_thread(self.restart)
         lost.addErrback(lambda _: None)
