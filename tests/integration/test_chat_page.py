@@ -30,6 +30,7 @@ ALLOW_CHAT = f"""
 CONNECTED = "Connected"
 BROKER_AWAY = "The message broker is away, waiting for it…"
 SERVER_AWAY = "The server is away, trying again…"
+NOT_BUSY = "!document.querySelector('#line').readOnly"
 REMARKS = "[...document.querySelectorAll('.remark')].map((each) => each.textContent)"
 LINES = "[...document.querySelectorAll('.line .text')].map((each) => each.textContent)"
 
@@ -60,7 +61,8 @@ class PageCase(BridgeCase):
         await page.wait_for(f"document.querySelector('#status').innerText === {wanted}", seconds)
 
     async def say(self, page: Page, line: str) -> None:
-        """Type a line and press Enter."""
+        """Type a line and press Enter, when the one before is published: it is seen before that."""
+        await page.wait_for(NOT_BUSY)
         await page.type("#line", line)
         await page.press("Enter")
 
@@ -80,7 +82,8 @@ class PageCase(BridgeCase):
         )
 
     async def field(self, page: Page) -> Any:
-        """What stands in the field."""
+        """What stands in the field, when nothing is being published."""
+        await page.wait_for(NOT_BUSY)
         return await page.evaluate("document.querySelector('#line').value")
 
     def no_complaint(self, *pages: Page) -> None:
