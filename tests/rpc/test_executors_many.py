@@ -42,7 +42,7 @@ class ThreadsTests(ExecutorsCase):
     async def test_a_call_that_does_not_stop_retires_its_process(self) -> None:
         path, begun, go = self.path(), self.path(), self.path()
         other = self.run_task("until-exists", [str(begun), str(go)])
-        run = self.run_task("loop", str(path), timeout=0.3)
+        run = self.run_task("loop", str(path), timeout=1.0)
         await until(lambda: path.exists() and begun.exists())
         (old,) = self.pids()
         self.assertEqual(await run.done, TimedOut())
@@ -58,7 +58,7 @@ class ThreadsTests(ExecutorsCase):
     async def test_a_retired_process_ends_at_the_deadlines_of_its_calls(self) -> None:
         paths = [self.path() for _ in range(2)]
         runs = [
-            self.run_task("loop", str(path), timeout=0.3 + 0.4 * n) for n, path in enumerate(paths)
+            self.run_task("loop", str(path), timeout=1.0 + 0.4 * n) for n, path in enumerate(paths)
         ]
         await until(lambda: all(path.exists() for path in paths))
         (old,) = self.pids()
@@ -71,7 +71,7 @@ class ThreadsTests(ExecutorsCase):
         path, begun, go = self.path(), self.path(), self.path()
         other = self.run_task("until-exists", [str(begun), str(go)])
         await until(begun.exists)
-        run = self.run_task("regex", str(path), timeout=0.3)
+        run = self.run_task("regex", str(path), timeout=1.0)
         self.assertEqual(await run.done, TimedOut())
         outcome = await other.done
         assert isinstance(outcome, Died)
@@ -143,7 +143,7 @@ class CoroutinesTests(ExecutorsCase):
         run.cancel()
         self.assertEqual(await run.done, WasCancelled())
         self.assertEqual(await self.outcome("wait", str(path), timeout=0.1), TimedOut())
-        outcome = await self.outcome("wait-deferred", [str(path), str(told)], timeout=0.1)
+        outcome = await self.outcome("wait-deferred", [str(path), str(told)], timeout=1.0)
         self.assertEqual(outcome, TimedOut())
         self.assertTrue(told.exists())
         at_once = self.run_task("wait", str(path))
@@ -156,7 +156,7 @@ class CoroutinesTests(ExecutorsCase):
         (old,) = self.pids()
         path, begun, go = self.path(), self.path(), self.path()
         other = self.run_task("until-exists", [str(begun), str(go)])
-        run = self.run_task("deaf", str(path), timeout=0.2)
+        run = self.run_task("deaf", str(path), timeout=1.0)
         self.assertEqual(await run.done, TimedOut())
         self.assertNotEqual(await self.result("pid"), old)
         go.touch()
@@ -168,7 +168,7 @@ class CoroutinesTests(ExecutorsCase):
         path, begun, go = self.path(), self.path(), self.path()
         other = self.run_task("until-exists", [str(begun), str(go)])
         await until(begun.exists)
-        run = self.run_task("loop", str(path), timeout=0.2)
+        run = self.run_task("loop", str(path), timeout=1.0)
         self.assertEqual(await run.done, TimedOut())
         self.assertIsInstance(await other.done, Died)
         self.assertEqual(await self.result("add", [1, 2]), 3)
@@ -254,7 +254,7 @@ class StuckThreadsTests(ExecutorsCase):
             taken.append(Deferred())
             return taken[-1]
 
-        run = self.run_task("flood", [str(path), 30_000, 3_400], timeout=0.4, on_progress=take)
+        run = self.run_task("flood", [str(path), 30_000, 3_400], timeout=1.0, on_progress=take)
         self.assertEqual(await run.done, TimedOut())
         go.touch()
         self.assertFalse(other.done.called)
