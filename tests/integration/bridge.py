@@ -154,7 +154,10 @@ class Bridge:
         return self.until(lambda answer: answer.status == 200, seconds)
 
     def until(
-        self, holds: Callable[[Response], bool], seconds: float = 10.0, path: str = "/readyz"
+        self,
+        holds: Callable[[Response], bool],
+        seconds: float = START_SECONDS,
+        path: str = "/readyz",
     ) -> Response:
         """Wait until the answer to a GET is as it should be; gives that answer.
 

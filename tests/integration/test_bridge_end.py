@@ -147,7 +147,7 @@ class WrongStartTests(BrokerCase):
         return [self.line(bridge) for bridge in bridges]
 
     def line(self, bridge: Bridge) -> str:
-        self.assertEqual(bridge.wait(15.0), 1, bridge.log)
+        self.assertEqual(bridge.wait(), 1, bridge.log)
         lines = bridge.complaints.splitlines()
         self.assertEqual(len(lines), 1, bridge.complaints)
         self.assertTrue(lines[0].startswith("twbridge: "))

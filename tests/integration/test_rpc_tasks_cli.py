@@ -34,7 +34,7 @@ class TasksCommandTests(RpcCase):
     """Listing tasks and workers, looking at dead letters, replaying them."""
 
     async def test_it_lists_tasks_with_their_queues_and_workers(self) -> None:
-        said = await self.command("tasks", "--wait", "0.3")
+        said = await self.command("tasks", "--wait", "1.5")
         self.assertEqual((said.code, said.err), (0, ""))
         tasks, workers = said.out.split("\n\n")
         self.assertRegex(
@@ -50,7 +50,7 @@ class TasksCommandTests(RpcCase):
         begun: Deferred[Any] = Deferred()
         call = caller.call(name, "channel", on_progress=begun.callback)
         await begun
-        said = await self.command("tasks", "list", name, "--json", "--wait", "0.3")
+        said = await self.command("tasks", "list", name, "--json", "--wait", "1.5")
         call.cancel()
         await self.failure(call, CallCancelled)
         found = json.loads(said.out)
