@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.address import UNIXAddress
+from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -18,7 +20,7 @@ from twbridge.web.site import WebSite
 from twbridge.wsgi.messages import WINDOW, Request
 from twbridge.wsgi.ports import Answering, GatewayError, Mount
 
-APP, DEEP, API, ALL = Mount("/app", 100), Mount("/app/deep"), Mount("/api/v1"), Mount("/")
+APP, DEEP, ALL = Mount("/app", 100), Mount("/app/deep"), Mount("/")
 
 
 class FakeGateway:
@@ -79,7 +81,7 @@ class MountsCase(SynchronousTestCase):
         *lines: str,
         host: str | None = "chat.example:81",
         version: str = "1.1",
-        address: str = "192.0.2.1",
+        address: str | IAddress = "192.0.2.1",
     ) -> FakeSocket:
         head = [f"GET {target} HTTP/{version}", *([f"Host: {host}"] if host is not None else [])]
         socket = connect(self.front, self.clock, address)
@@ -105,7 +107,7 @@ class MountsCase(SynchronousTestCase):
 class NamedTests(MountsCase):
     """Mounts that the settings name."""
 
-    mounts = (APP, DEEP, API)
+    mounts = (APP, DEEP)
 
     def test_the_longest_wins_and_ends_with_a_segment(self) -> None:
         for target, mount in {
@@ -127,10 +129,6 @@ class NamedTests(MountsCase):
         }.items():
             self.assertEqual(self.mount_of(target), mount, target)
         self.assertTrue(self.asked)
-
-    def test_one_below_api_is_served(self) -> None:
-        self.assertEqual(self.mount_of("/api/v1/users"), "/api/v1")
-        self.assertIsNone(self.mount_of("/api/v2"))
 
     def test_nobody_is_asked_who_may_use_them(self) -> None:
         self.mount_of("/app")
@@ -269,6 +267,13 @@ class RequestTests(MountsCase):
     def test_a_stranger_is_not_believed(self) -> None:
         request = self.request("/app", "X-Forwarded-For: 198.51.100.7", "X-Forwarded-Proto: https")
         self.assertEqual((request.scheme, request.client), ("http", ("192.0.2.1", 0)))
+
+    def test_on_a_unix_socket_a_client_has_no_address(self) -> None:
+        request = self.request("/app", address=UNIXAddress(b"/run/bridge.sock"))
+        self.assertEqual(request.client, ("", 0))
+        forwarded = "X-Forwarded-For: 198.51.100.7"
+        request = self.request("/app", forwarded, address=UNIXAddress(None))
+        self.assertEqual(request.client, ("198.51.100.7", 0))
 
     def test_names_of_hosts(self) -> None:
         for host, server in {

@@ -1,7 +1,7 @@
 """Paths of a listener that are served by WSGI workers: whose a request is, and what they get of it.
 
-A path of our own is never a worker's, unless the settings name a mount below ``/api/``. Of the
-mounts that the settings name the longest that is a prefix wins, which ends where a segment does.
+A path of our own is never a worker's. Of the mounts that the settings name the longest that is a
+prefix wins, which ends where a segment does.
 Where everything is allowed anyway, a worker need not be named: then the first segment of a path
 that is nothing else is tried.
 """
@@ -30,6 +30,8 @@ _FIRST: Final = re.compile(r"/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]{1,100}(?=/|$)").
 _HOST: Final = re.compile(
     r"([A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?"
 ).fullmatch
+#: What a client on a Unix socket has in place of one.
+_NO_ADDRESS: Final = "unix"
 #: Mounts and names of hosts that are remembered: clients choose them.
 _REMEMBERED: Final = 256
 
@@ -96,7 +98,7 @@ class Route:
     def relay(
         self, head: Head, client: Client, length: int | None, answering: IAnswering
     ) -> IRelay:
-        """Takes a request to a worker."""
+        """Takes a request to a worker. A client without an address has an empty one there."""
         path, _, query = head.target.partition("?")
         request = Request(
             head.method,
@@ -106,7 +108,7 @@ class Route:
             "HTTP/1.1" if head.version >= (1, 1) else "HTTP/1.0",
             "https" if client.secure else "http",
             _server(client.host, client.secure) if client.host else self._server,
-            (client.address, 0),
+            ("" if client.address == _NO_ADDRESS else client.address, 0),
             forwarded(head.fields()),
             length,
             b"",
@@ -163,13 +165,12 @@ class Mounts:
 
     def _find(self, head: Head, client: Client) -> Route | None:
         path = head.path
-        if path[:1] != "/" or self._knows(path):
+        if path[:1] != "/" or path.startswith(_OWN) or self._knows(path):
             return None
         for route in self._routes:
             if route.has(path):
-                own = path.startswith(_OWN) and not route.below.startswith(_OWN)
-                return None if own else route
+                return route
         first = _FIRST(path)
-        if first is None or path.startswith(_OWN) or not self._is_open(head, client):
+        if first is None or not self._is_open(head, client):
             return None
         return self._guess(first[0])
