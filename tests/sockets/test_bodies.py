@@ -64,6 +64,8 @@ class BodyTests(SynchronousTestCase):
     def test_a_trailer_is_read_over(self) -> None:
         data = b"3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\nGET /"
         self.assertEqual(read(CHUNKED, data), (b"abc", b"GET /"))
+        data = data.replace(b"1", "тихо".encode())
+        self.assertEqual(read(CHUNKED, data), (b"abc", b"GET /"))
 
     def test_an_incomplete_body_is_waited_for(self) -> None:
         self.assertIsNone(read(head(Content_Length="5"), b"abcd"))
@@ -105,7 +107,7 @@ class RefusalTests(SynchronousTestCase):
             self.refused(400, CHUNKED, data)
 
     def test_a_trailer_that_two_readers_could_read_in_two_ways(self) -> None:
-        for line in (b"X: a\n\nGET / HTTP/1.1", b"X: a\rY: b", b"no colon", b" folded", b"X: \x85"):
+        for line in (b"X: a\n\nGET / HTTP/1.1", b"X: a\rY: b", b"no colon", b" folded", b"X: \x0b"):
             self.refused(400, CHUNKED, b"3\r\nabc\r\n0\r\n" + line + b"\r\n\r\n")
 
     def test_what_is_larger_than_the_limit(self) -> None:

@@ -166,10 +166,16 @@ class HeadLimitTests(FrontTestCase):
         self.assertEqual(self.status(socket), 431)
 
     def test_line_breaks_that_are_none_are_400(self) -> None:
-        for byte in ("\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\r", "\n", "\0"):
+        for byte in ("\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\r", "\n", "\0"):
             socket = self.ask(upgrade(X=f"a{byte}Origin: http://evil.example"))
             self.assertEqual(self.status(socket), 400, repr(byte))
         self.assertEqual(self.sides.admitted, [])
+
+    def test_an_empty_line_before_the_head_reaches_nobody(self) -> None:
+        self.ask(b"\r\n" + PAGE)
+        self.ask(b"\r\n" + upgrade())
+        self.assertEqual([taker.got for taker in self.sides.sites], [PAGE])
+        self.assertEqual(self.sides.admitted[0][2].got, upgrade())
 
     def test_a_body_after_an_upgrade_is_400(self) -> None:
         self.assertEqual(self.status(self.ask(upgrade(Content_Length="5"))), 400)

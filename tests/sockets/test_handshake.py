@@ -73,6 +73,14 @@ class HandshakeTests(WebSocketTestCase):
         self.ask(upgrade() + client_frame(TEXT, b"hello"))
         self.assertEqual(self.session.messages, [(b"hello", False)])
 
+    def test_a_byte_that_would_begin_a_new_line_for_autobahn_is_400(self) -> None:
+        # Of "х" in UTF-8, in a cookie or the query; this one would be a header field more.
+        self.assertEqual(self.status(self.ask(upgrade("/ws", "Cookie: c=\xd1\x85"))), 400)
+        self.assertEqual(self.status(self.ask(upgrade("/ws?c=\xd1\x85"))), 400)
+        self.assertEqual(self.status(self.ask(upgrade("/ws", "X: a\x85Sec-WebSocket-Key: b"))), 400)
+        self.assertEqual(self.sessions, [])
+        self.open(upgrade("/ws", "Cookie: c=\xd1\x84"))
+
     def test_an_unknown_path_is_404(self) -> None:
         self.assertEqual(self.status(self.ask(upgrade("/elsewhere"))), 404)
         self.assertEqual(self.status(self.ask(upgrade("/"))), 404)

@@ -236,6 +236,41 @@ class KeepAliveTests(RelayCase):
         self.assertEqual(len(answers(wire.take())), 10)
         self.assertTrue(wire.half_closed)
 
+    def test_a_refusal_is_framed_by_its_own_request(self) -> None:
+        self.side.body = b"hello"
+        for bad, status in (
+            (b"what\r\n\r\n", 400),
+            (b"GET / HTTP/3.0\r\n\r\n", 505),
+            (b"GET / HTTP/1.1\r\nX: " + b"a" * 20_000, 431),
+        ):
+            wire = self.ask(request("HEAD"))
+            wire.take()
+            wire.deliver(bad)
+            found = self.answer(wire)
+            self.assertEqual((found.status, found.body[-1:]), (status, b"\n"))
+
+    def test_a_refusal_behind_a_body_closes_at_once(self) -> None:
+        self.side.body = b"hello"
+        wire = self.ask(post(b"body"))
+        wire.take()
+        wire.deliver(b"what\r\n\r\n")
+        self.assertEqual(self.answer(wire).status, 400)
+        self.assertFalse(wire.half_closed)
+        self.assertIsNotNone(wire.lost)
+
+    def test_an_empty_line_behind_a_body_is_no_request(self) -> None:
+        self.side.body = b"hello"
+        wire = self.ask(post(b"body") + b"\r\n")
+        self.clock.advance(59)
+        self.assertIsNone(wire.lost)
+        wire.deliver(request("GET"))
+        self.assertEqual([each.status for each in answers(wire.take())], [200, 200])
+
+    def test_the_name_of_a_town_in_a_cookie_gets_through(self) -> None:
+        town = "тихо".encode().decode("latin-1")
+        self.get(f"Cookie: city={town}")
+        self.assertEqual(self.newest.head.values("cookie"), [f"city={town}"])
+
     def test_an_idle_one_ends(self) -> None:
         self.side.body = b"hello"
         wire = self.get()

@@ -86,6 +86,7 @@ class Front(Protocol):
     def _begin(self, seconds: float) -> None:
         """Waits for a head."""
         self._state = State.HEAD
+        self._head = None
         self._reader = HeadReader(self.factory.limits.handshake_bytes)
         self.factory.waiting.add(self)
         self._set_deadline(seconds)
@@ -125,7 +126,7 @@ class Front(Protocol):
         result = self._reader.receive(data)
         if result is not None:
             self._admit(*result)
-        else:
+        elif self._reader.begun:
             self._awaken()
 
     def _awaken(self) -> None:

@@ -29,6 +29,8 @@ _UNASKED: Final[Mapping[str, str | None]] = {
     "stomp": "v12.stomp",
 }
 _VERSION: Final = (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"))
+#: Byte 85.
+_NEXT_LINE: Final = "\x85"
 
 
 class BridgeFactory(WebSocketServerFactory):
@@ -152,6 +154,7 @@ class BridgeFactory(WebSocketServerFactory):
             raise Refusal(404, "There is no WebSocket here.")
         if head.one("sec-websocket-version") != "13":
             raise Refusal(426, "Only version 13 of WebSocket is spoken here.", _VERSION)
+        _check_lines(head)
         self._admission.origin(head, client)
         offered = head.items("sec-websocket-protocol")
         dialect = self._choose(offered or [_UNASKED[route.dialect]])
@@ -212,3 +215,13 @@ class BridgeFactory(WebSocketServerFactory):
             self._waiting.remove(done)
             done.callback(None)
         return done
+
+
+def _check_lines(head: Head) -> None:
+    """Lets nothing pass that is one line to us and two to Autobahn, which reads the head again.
+
+    Raises:
+        Refusal: 400.
+    """
+    if any(_NEXT_LINE in text for text in (head.target, *(value for _, value in head.fields()))):
+        raise Refusal(400, "The head of a WebSocket's request must not have the byte 85.")

@@ -1,9 +1,11 @@
 """HTTP/1.1 request heads, strictly, and the short answers to those that are refused.
 
 What is read here is handed on byte for byte to Autobahn or to twisted.web, which both are more
-lenient: Autobahn splits a head with ``str.splitlines``, so that 0b, 0c, 1c, 1d, 1e and 85 would
+lenient: Autobahn splits a head with ``str.splitlines``, so that 0b, 0c, 1c, 1d and 1e would
 begin new headers; a bare LF or CR splits for some readers and not for others. Every head that
-two readers could read in two ways is refused (RFC 9112 section 2.2, RFC 9110 section 5.5).
+two readers could read in two ways is refused (RFC 9112 section 2.2, RFC 9110 section 5.5). Byte 85,
+a new line to Autobahn too, is part of many characters in UTF-8: it passes here, and is refused
+where Autobahn gets the head (``factory.py``).
 
 Sans-I/O.
 """
@@ -16,8 +18,9 @@ from typing import Final
 from urllib.parse import parse_qsl
 
 _END: Final = b"\r\n\r\n"
-# Controls other than tab, CR and LF; 85, a line break to Python; CR or LF without the other.
-_ILLEGAL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x85]|\r(?!\n)|(?<!\r)\n")
+_EMPTY: Final = b"\r\n"
+# Controls other than tab, CR and LF; CR or LF without the other.
+_ILLEGAL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n")
 _REQUEST_LINE: Final = re.compile(
     rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e\x80-\xff]+) HTTP/(\d)\.(\d)"
 )
@@ -115,7 +118,8 @@ class Head:
 
     def items(self, name: str) -> list[str]:
         """The members of a comma-separated field, over all its lines, without empty ones."""
-        members = (part.strip() for value in self.values(name) for part in value.split(","))
+        # Of all white space only these two are HTTP's: to Python 85 and a0 are some, too.
+        members = (part.strip(" \t") for value in self.values(name) for part in value.split(","))
         return [member for member in members if member]
 
     def one(self, name: str) -> str | None:
@@ -150,22 +154,31 @@ class Head:
 class HeadReader:
     """Collects bytes until a head is complete.
 
+    One empty line before it is no part of it: some clients send one behind a body
+    (RFC 9112 section 2.2).
+
     Args:
         limit: bytes; a head that is longer is refused with 431.
     """
 
-    __slots__ = ("_data", "_limit")
+    __slots__ = ("_data", "_limit", "_skipped")
 
     def __init__(self, limit: int) -> None:
         self._data = b""
         self._limit = limit
+        self._skipped = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything of the head has come."""
+        return bool(self._data)
 
     def receive(self, data: bytes) -> tuple[Head, bytes] | None:
         """Takes bytes as they come.
 
         Returns:
-            None while the head is not complete, then the head and everything received, the
-            head itself included. A target with a scheme and a host has become one without, and
+            None while the head is not complete, then the head and everything received from its
+            first byte on. A target with a scheme and a host has become one without, and
             that host the head's.
 
         Raises:
@@ -174,6 +187,9 @@ class HeadReader:
         """
         seen = max(0, len(self._data) - 3)
         self._data += data
+        if not seen and not self._skipped and self._data[:2] == _EMPTY:
+            self._skipped = True
+            self._data = self._data[2:]
         end = self._data.find(_END, seen)
         size = end + len(_END) if end >= 0 else len(self._data)
         if size > self._limit or (end < 0 and size == self._limit):
