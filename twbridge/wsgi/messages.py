@@ -2,8 +2,9 @@
 
 A request goes to the queue of its mount, all other messages to the queue that the other side named
 with ``reply_to``; ``correlation_id`` is the request's id. The body is one of these messages, as
-MessagePack. Bodies of HTTP travel in pieces of `PIECE` bytes at most, numbered from 1 after the
-first one, and no faster than the other side allows: see `Grant` and `Credit`.
+MessagePack; a request has the header `UNTIL`. Bodies of HTTP travel in pieces of `PIECE` bytes at
+most, numbered from 1 after the first one, and no faster than the other side allows: see `Grant` and
+`Credit`.
 
 ==========  =====================================  =====================================
 direction   at once                                then
@@ -30,6 +31,7 @@ __all__ = [
     "PIECE",
     "QUEUE",
     "SAFE",
+    "UNTIL",
     "WINDOW",
     "Accepted",
     "BadMessage",
@@ -66,6 +68,10 @@ CONTENT_TYPE: Final = "application/msgpack"
 SAFE: Final = ("GET", "HEAD", "OPTIONS")
 #: Header of a request that is sent again, because the worker that had it has died; a number.
 ATTEMPT: Final = "twbridge-attempt"
+#: Header of a request: when it leaves the queue at the latest, in milliseconds of Unix time by the
+#: clock of the bridge. It goes with one that a worker gives back: its ``expiration`` begins anew.
+#: Where there is none, or none that can be by the worker's own clock, the expiration alone counts.
+UNTIL: Final = "twbridge-until"
 
 Fields = list[tuple[str, str]]
 """Header fields in their order, each character a byte (latin-1)."""

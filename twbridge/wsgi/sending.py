@@ -7,12 +7,14 @@ by its client, and what nobody takes comes back.
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 
 from twbridge.amqp import Link
-from twbridge.wsgi.messages import CONTENT_TYPE, Cancel, Request, ToWorker, encode
+from twbridge.wsgi.messages import CONTENT_TYPE, UNTIL, Cancel, Request, ToWorker, encode
 
 __all__ = ["Sending"]
 
@@ -30,10 +32,12 @@ class Sending:
 
     Args:
         link: the way to the broker.
+        now: Unix time.
     """
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, now: Callable[[], float] = time.time) -> None:
         self._link = link
+        self._now = now
 
     def request(
         self, id: str, queue: str, request: Request, reply_to: str, left: float
@@ -48,12 +52,13 @@ class Sending:
             left: seconds after which nobody waits for it, unless a worker has it by then.
         """
         left = max(left, _LEAST)
-        expiration = max(left - _MARGIN, left / 2)
+        expiration = math.ceil(max(left - _MARGIN, left / 2) * 1000)
         properties = {
             "content_type": CONTENT_TYPE,
             "correlation_id": id,
             "reply_to": reply_to,
-            "expiration": str(math.ceil(expiration * 1000)),
+            "expiration": str(expiration),
+            "headers": {UNTIL: int(self._now() * 1000) + expiration},
             **_COMMON,
         }
         return self._link.publish(
