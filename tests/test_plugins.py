@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+import gc
+import sys
+from pathlib import Path
+from textwrap import dedent
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.plugin import IPlugin
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
+from zope.interface import directlyProvides, implementer
 from zope.interface.verify import verifyObject
 
+import twisted.plugins
 from twbridge import plugins
 from twbridge.bus import AMQP2WS, WS2AMQP, Bus, listener
-from twbridge.errors import BadDestination, Unroutable
+from twbridge.errors import BadDestination, NotReady, Unroutable
 from twbridge.interfaces import IBridgePlugin, Plugin
 from twbridge.plugins import Plugins
 
@@ -81,6 +87,105 @@ class PluginsTests(SynchronousTestCase):
 
     def test_without_any_there_is_nothing_to_find(self) -> None:
         self.assertEqual((plugins.find(), plugins.find_dialects()), ([], []))
+
+
+class Empty:
+    """Has nothing that a plugin has."""
+
+
+class Anonymous:
+    """Has no name."""
+
+    def start(self, bridge: Any) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
+
+def as_plugin(plugin: object) -> IBridgePlugin:
+    """One that says that it is a plugin."""
+    directlyProvides(plugin, IBridgePlugin)
+    return cast(IBridgePlugin, plugin)
+
+
+class UnnamedTests(SynchronousTestCase):
+    """What other distributions bring without a name."""
+
+    def setUp(self) -> None:
+        self.lines: list[str] = []
+        globalLogPublisher.addObserver(cast(ILogObserver, self.log))
+        self.addCleanup(globalLogPublisher.removeObserver, cast(ILogObserver, self.log))
+
+    def log(self, event: LogEvent) -> None:
+        self.lines.append(formatEvent(event))
+
+    def install(self, source: str) -> None:
+        """A distribution's module in ``twisted/plugins/``."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        (folder / "third_party.py").write_text(dedent(source))
+        self.patch(twisted.plugins, "__path__", [*twisted.plugins.__path__, str(folder.resolve())])
+        self.addCleanup(sys.modules.pop, "twisted.plugins.third_party", None)
+
+    def test_a_plugin_is_found_and_called_by_the_path_of_its_class(self) -> None:
+        self.install("""
+            from zope.interface import implementer
+            from twbridge.interfaces import IBridgePlugin, Plugin
+
+            @implementer(IBridgePlugin)
+            class Nameless:
+                pass
+
+            class Zoo(Plugin):
+                pass
+
+            zoo, nameless = Zoo(), Nameless()
+        """)
+        found = [plugins.name_of(each) for each in plugins.find()]
+        self.assertEqual(found, ["twisted.plugins.third_party.Nameless", "zoo"])
+
+    def test_a_dialect_is_left_out_and_the_log_says_whose(self) -> None:
+        self.install("""
+            from twisted.plugin import IPlugin
+            from zope.interface import implementer
+            from twbridge.dialects.interfaces import IDialect
+
+            @implementer(IDialect, IPlugin)
+            class Dialect:
+                def __init__(self, **attributes):
+                    vars(self).update(attributes)
+
+            class Odd(Dialect):
+                @property
+                def subprotocol(self):
+                    raise ValueError("none yet")
+
+            odd = Odd()
+            none, empty, late = Dialect(), Dialect(subprotocol=None), Dialect(subprotocol="z")
+            early = Dialect(subprotocol="a")
+        """)
+        self.assertEqual([each.subprotocol for each in plugins.find_dialects()], ["a", "z"])
+        for name, times in (("Odd", 1), ("Dialect", 2)):
+            line = f"The dialect twisted.plugins.third_party.{name} has no subprotocol"
+            self.assertEqual(sum(line in each for each in self.lines), times, self.lines)
+
+    def test_one_that_runs_has_its_class_in_the_log(self) -> None:
+        running = Plugins([as_plugin(Anonymous())])
+        running.start(cast(Any, object()))
+        self.assertIn(f"Plugin {__name__}.Anonymous runs", self.lines)
+        self.successResultOf(running.stop())
+
+    def test_one_without_anything_does_not_start_and_hurts_no_other(self) -> None:
+        calls: list[str] = []
+        running = Plugins([as_plugin(Empty()), FakePlugin("b", calls)])
+        running.start(cast(Any, object()))
+        self.successResultOf(running.stop())
+        self.assertEqual(calls, ["start b", "stop b"])
+        self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
+        self.assertTrue(
+            any(f"Plugin {__name__}.Empty did not start" in each for each in self.lines)
+        )
 
 
 class Greeter(Plugin):
@@ -174,3 +279,22 @@ class PluginTests(SynchronousTestCase):
 
         self.bridge.bus.subscribe(WS2AMQP, refuse)
         self.failureResultOf(self.greeter.send("1"), BadDestination)
+
+    def test_what_fails_later_too_is_told_once_and_unhandled_nowhere(self) -> None:
+        self.started()
+        late: list[Deferred[None]] = []
+
+        def publish(body: object) -> Deferred[None]:
+            late.append(Deferred())
+            return late[-1]
+
+        def refuse(body: object) -> None:
+            raise BadDestination("nowhere")
+
+        self.bridge.bus.subscribe(WS2AMQP, publish, 1)
+        self.bridge.bus.subscribe(WS2AMQP, refuse)
+        self.bridge.bus.subscribe(WS2AMQP, lambda body: fail(Unroutable(312, "NO_ROUTE")))
+        self.failureResultOf(self.greeter.send("1"), BadDestination)
+        late.pop().errback(NotReady())
+        gc.collect()
+        self.assertEqual(self.flushLoggedErrors(), [])

@@ -16,7 +16,7 @@ from zope.interface import Attribute, implementer
 from twbridge.bus import WS2AMQP, Bus, BusError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from twbridge.amqp import Link
     from twbridge.destinations import Destination
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class IBridgePlugin(IPlugin):
     """Something that lives in the bridge's process for as long as the bridge runs."""
 
-    name = Attribute("Its name, for the log.")
+    name = Attribute("Its name, for the log; without one it is called by the path of its class.")
 
     def start(bridge: Bridge) -> object:
         """Begin. The bridge listens; its link may still be connecting.
@@ -110,19 +110,22 @@ class Plugin:
     ) -> Deferred[None]:
         """Send a message: publish it on ``ws2amqp``. Fires when the broker has it.
 
-        Fails as ``Link.publish`` does, and with BadDestination. Where it fails, other listeners
-        of the channel may have taken it all the same.
+        Fails as ``Link.publish`` does, and with BadDestination; once, with the first failure of
+        a listener of the channel. Others may have taken it all the same.
 
         Args:
             body: bytes, or text.
             destination: where to; where the first route publishes if None.
         """
         args = (body,) if destination is None else (body, destination)
+        sent: list[Deferred[Any]] = []
         try:
-            results = self.bus.publish(WS2AMQP, *args)
+            results: Sequence[Any] = self.bus.publish(WS2AMQP, *args)
         except BusError as error:
-            return fail(error.failures[0])
-        sent = [each for each in results if isinstance(each, Deferred)]
+            sent += [fail(each) for each in error.failures]
+            results = error.results
+        # Also of those that come too late to be told: their failures are nobody else's.
+        sent += [each for each in results if isinstance(each, Deferred)]
         done = gatherResults(sent, consumeErrors=True)
         return done.addCallbacks(lambda _: None, _first_failure)
 
