@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -10,12 +11,15 @@ from twisted.python.failure import Failure
 from twbridge.amqp import Link
 from twbridge.errors import OutcomeUnknown, TwbridgeError
 from twbridge.wsgi.lanes import Work
-from twbridge.wsgi.messages import ATTEMPT, CONTENT_TYPE, SAFE, is_safe
+from twbridge.wsgi.messages import ATTEMPT, CONTENT_TYPE, SAFE, UNTIL, is_safe
 
 __all__ = ["Returning"]
 
 #: Requests that are remembered because they come again, with a connection that was lost.
 REMEMBERED: Final = 1000
+#: Seconds by which the clocks of a bridge and of a worker may differ. What differs more, so that a
+#: request has come before it was sent or after it had expired, is no word of time.
+SKEW: Final = 2.0
 
 
 class Returning:
@@ -29,6 +33,7 @@ class Returning:
         queue: the name of the mount's.
         seconds: the clock.
         on_returned: called each time that one is back, or has failed to be.
+        now: Unix time.
 
     Attributes:
         count: how many are on their way.
@@ -40,8 +45,10 @@ class Returning:
         queue: str,
         seconds: Callable[[], float],
         on_returned: Callable[[], object],
+        now: Callable[[], float] = time.time,
     ) -> None:
         self.count = 0
+        self._now = now
         self._link = link
         self._queue = queue
         self._seconds = seconds
@@ -52,9 +59,12 @@ class Returning:
     # -- back to the queue ------------------------------------------------------------------
 
     def give_back(self, work: Work) -> None:
-        """Let another worker have one that has not begun; done with here."""
+        """Let another worker have one that has not begun; done with here.
+
+        It leaves the queue when it would have without this worker: what it has waited counts.
+        """
         work.over = True
-        left = work.timeout - (self._seconds() - work.since)
+        left = self._left(work)
         if work.lease.void:
             # It comes again by itself.
             _remember(self._fresh, work.id)
@@ -69,9 +79,25 @@ class Returning:
         request, headers = work.request, work.properties.get("headers") or {}
         if request is None or request.method not in SAFE or request.more or ATTEMPT in headers:
             return False
+        # Its time began with its run.
+        left = min(work.timeout, request.timeout - (self._seconds() - work.begun))
+        if left <= 0:
+            return False
         work.over = True
-        self._publish(work, {**headers, ATTEMPT: 1}, work.timeout, {})
+        until = round((self._now() + left) * 1000)
+        self._publish(work, {**headers, ATTEMPT: 1, UNTIL: until}, left, {})
         return True
+
+    def _left(self, work: Work) -> float:
+        """Seconds in which one that has not begun has to leave the queue."""
+        here = self._seconds() - work.since
+        left = work.timeout - here
+        until = (work.properties.get("headers") or {}).get(UNTIL)
+        if not isinstance(until, int):
+            return left
+        rest = until / 1000 - self._now()
+        is_likely = -SKEW <= rest + here <= work.timeout + SKEW
+        return min(left, rest) if is_likely else left
 
     def _publish(
         self, work: Work, headers: dict[str, Any] | None, left: float, otherwise: dict[str, None]
