@@ -285,6 +285,39 @@ class CorrelationTests(SynchronousTestCase):
         resource.render(make_request(b"/release", X_Request_ID="releases"))
         self.assertEqual(self.published(), ["waits"])
 
+    def test_what_others_have_on_a_shared_deferred_is_not_the_requests(self) -> None:
+        def note(result: object) -> object:
+            self.notes.note()
+            return result
+
+        shared: Deferred[Any] = Deferred()
+        shared.addCallback(note)
+        told: list[object] = []
+
+        class Waiting(Publishing):
+            app = Klein()
+
+            @app.route("/own")
+            def own(self, request: Any) -> Deferred[str]:
+                def tell(result: Any) -> Any:
+                    own.callback(result)
+                    return result
+
+                own: Deferred[str] = Deferred()
+                shared.addBoth(tell)
+                return own.addCallback(self.then)
+
+            def then(self, result: str) -> str:
+                self.note()
+                return result
+
+        waiting = Waiting()
+        install(waiting, self.link)
+        waiting.app.resource().render(make_request(b"/own", X_Request_ID="r-1"))
+        shared.addCallback(told.append)
+        shared.callback("done")
+        self.assertEqual((self.published(), told), ([None, "r-1"], ["done"]))
+
     def test_what_handles_an_error_of_a_route_knows_the_request(self) -> None:
         self.ask("failing", "r-1")
         self.fire()

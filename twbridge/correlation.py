@@ -53,7 +53,8 @@ def current_id() -> str | None:
 def serve(request: Any, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call a function for a request: there, and in what it goes on with, `current_id` tells it.
 
-    What it goes on with is its coroutines, and the callbacks of the Deferred that it returns.
+    What it goes on with is its coroutines, and the callbacks of the Deferred that it returns; also
+    of those that this one waits for already, whoever they are of.
     """
     return _call(request_id(request), function, *args, **kwargs)
 
@@ -132,5 +133,6 @@ def _carry(identity: str, result: Any) -> Any:
             )
             for pair in callbacks
         ]
+        # What it waits for is the request's as a rule, and looks the same where it is shared.
         waiting_for = getattr(waiting_for, "result", None)
     return result
