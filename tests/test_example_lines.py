@@ -92,6 +92,15 @@ class LinesTests(SynchronousTestCase):
         self.assertEqual(self.plugin.connections, set())
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_who_takes_what_the_transport_has_within_a_minute_each_time_is_not(self) -> None:
+        socket = self.connect(reading=False)
+        self.arrive(*[b"z" * 16_000] * 40)
+        for _ in range(5):
+            self.clock.advance(59)
+            socket.drain()
+        self.assertIsNone(socket.lost)
+        self.assertIn(b"! left out", socket.take())
+
     def test_one_that_is_ended_gets_no_more_and_has_five_seconds(self) -> None:
         socket = self.connect(reading=False)
         self.arrive(*[b"z" * 16_000] * 7)

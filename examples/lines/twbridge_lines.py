@@ -33,7 +33,11 @@ LENGTH = 16384
 KEPT = 262_144
 """Bytes that are kept for a connection that does not read, beside the 64 KiB of the transport."""
 PATIENCE = 60.0
-"""Seconds after which one that reads nothing of that is cut off."""
+"""Seconds for all that the transport has, once that is too much for it; then one is cut off.
+
+The transport tells only when it has nothing any more: who reads 64 KiB in that time is safe, but a
+line or two, and who reads less is cut off even if it never pauses.
+"""
 FAREWELL = 5.0
 """Seconds in which one that is ended has to read why."""
 
