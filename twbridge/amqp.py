@@ -114,6 +114,7 @@ class Link:
         self._state = Listeners("on_state")
         self._pressure = Listeners("on_pressure")
         self._read = Listeners("on_read")
+        self._publishing_lost = Listeners("on_publishing_lost")
         self._states = LinkState(self._state, self._ready, self._unavailable)
         self._machine = link_states(self._states)
         self._publisher = Publisher(
@@ -177,6 +178,14 @@ class Link:
     def on_return(self, callback: Callable[[Content], object]) -> Callable[[], None]:
         """Call with each message that the broker returned (basic.return)."""
         return self._return.add(callback)
+
+    def on_publishing_lost(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Call when the connection that publishes is lost, whatever the state is then.
+
+        What was published without confirms just before may have arrived or not; what waits to be
+        sent is sent over the next connection.
+        """
+        return self._publishing_lost.add(callback)
 
     def on_state(self, callback: Callable[[str], object]) -> Callable[[], None]:
         """Call with each new state."""
@@ -481,11 +490,14 @@ class Link:
         self.stop()
 
     def _gone(self, line: Line) -> None:
+        was_up = line in self._up
         self._up.discard(line)
         self._sides.pop(line, None)
         if line is self._publishing:
             self._block_reason = None
             self._publisher.detach()
+            if was_up:  # nothing was written over one whose attempt failed
+                self._publishing_lost()
 
     def _blocked(self, reason: str | None) -> None:
         self._block_reason = reason
