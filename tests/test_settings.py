@@ -537,6 +537,12 @@ class MistakeTests(SettingsTestCase):
         (line,) = self.mistakes('[[mount]]\npath = "/app"\n[[mount]]\npath = "/app"')
         self.assertEqual(line, "mount has /app twice")
 
+    def test_the_path_of_a_mount_is_no_longer_than_the_name_of_a_queue_may_be(self) -> None:
+        (line,) = self.mistakes(f'[[mount]]\npath = "/{"a" * 200}"')
+        self.assertEqual(line, "mount[0].path (FILE) must have 200 characters at most")
+        path = self.write(f'[[mount]]\npath = "/{"a" * 199}"')
+        self.assertEqual(len(load(None, {}, path).settings.mount[0].path), 200)
+
     def test_a_mount_has_limits(self) -> None:
         for key, wrong in (("body", 0), ("timeout", 0), ("timeout", 3601)):
             (line,) = self.mistakes(f'[[mount]]\npath = "/"\n{key} = {wrong}')

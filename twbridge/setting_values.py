@@ -17,6 +17,8 @@ from twbridge.sockets import origins
 
 RESERVED_PATHS = ("/", "/healthz", "/readyz", "/metrics", "/static", "/api", "/events", "/admin")
 """What the bridge serves itself: no route may have these paths, or one below them."""
+MOUNT_MAX = 200
+"""Characters of a mount's path: its queue is named after it, and AMQP allows 255 bytes for that."""
 QUEUES = ("queue", "amq-queue")
 """The kinds of destinations that name a queue."""
 
@@ -63,6 +65,8 @@ def is_path(text: str) -> str:
 
 
 def is_mount(text: str) -> str:
+    if len(text) > MOUNT_MAX:
+        raise ValueError(f"must have {MOUNT_MAX} characters at most")
     return text if text == "/" else _path(text, "/app, or /", RESERVED_PATHS[1:])
 
 

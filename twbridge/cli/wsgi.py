@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Final
 
 import click
 
@@ -15,9 +14,6 @@ from twbridge import setting_values as values
 from twbridge.cli.broker import Broker, leave, with_broker
 
 __all__ = ["wsgi_worker"]
-
-#: Bytes of a mount's path: its queue is named after it, and AMQP allows 255 for that.
-_LONGEST: Final = 200
 
 
 @click.command("wsgi-worker")
@@ -78,8 +74,6 @@ def wsgi_worker(
 def _checked(mount: str) -> str:
     """The path without a slash at its end."""
     path = mount.rstrip("/") or "/"
-    if len(path) > _LONGEST:
-        leave(f"the mount must have {_LONGEST} characters at most")
     try:
         return values.is_mount(path)
     except ValueError as error:
