@@ -91,6 +91,7 @@ SANS_IO = (
     "web.readiness",
     "wire",
     "wsgi.abandoned",
+    "wsgi.cancels",
     "wsgi.complaints",
     "wsgi.fields",
     "wsgi.messages",
@@ -99,6 +100,7 @@ SANS_IO = (
     "wsgi.pipe",
     "wsgi.ports",
     "wsgi.room",
+    "wsgi.sentences",
     "wsgi.windows",
 )
 #: What those may import of Twisted: Deferreds, interfaces, the log. Nothing that has a socket.

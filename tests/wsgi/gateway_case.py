@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pamqp import commands
@@ -37,6 +38,9 @@ class MountLink(FakeLink):
     def __init__(self) -> None:
         super().__init__()
         self.writes = True
+        self._on_publishing_lost: list[Callable[[], object]] = []
+        #: Whether there are no confirms at all.
+        self.unconfirming = False
         #: Those that nobody confirms.
         self.unconfirmed: list[FakePublish] = []
 
@@ -54,11 +58,20 @@ class MountLink(FakeLink):
         answer = super().publish(
             exchange, routing_key, body, properties, mandatory=mandatory, timeout=timeout
         )
-        if not confirm:
+        if not confirm or self.unconfirming:
             self.unconfirmed.append(self.published[-1])
             if self.writes:
                 answer.callback(None)
         return answer
+
+    def on_publishing_lost(self, callback: Callable[[], object]) -> Callable[[], None]:
+        self._on_publishing_lost.append(callback)
+        return lambda: self._on_publishing_lost.remove(callback)
+
+    def cut(self) -> None:
+        """Lose the connection that publishes; the state is what it was."""
+        for callback in list(self._on_publishing_lost):
+            callback()
 
     def give_back(self, publish: FakePublish) -> None:
         """Nobody took it."""

@@ -10,6 +10,7 @@ from tests.fakes import FakePublish, delivery
 from tests.wsgi.gateway_case import GatewayCase, ok
 from twbridge.errors import (
     ChannelClosed,
+    EncodeError,
     Nacked,
     NotReady,
     OutcomeUnknown,
@@ -177,6 +178,27 @@ class AnotherWorkerTests(GatewayCase):
         self.lose()
         self.assertEqual(client.status, 502)
 
+    def test_nor_where_the_worker_has_another_queue_by_then(self) -> None:
+        client, forwarded = self.forward("POST", b"", more=True)
+        self.say(Grant(PIECE))
+        forwarded.upload(b"x", True)
+        self.say(Accepted("w"), control="w2")
+        self.lose()
+        self.assertEqual(client.status, 502)
+        self.assertEqual(self.told("w2"), [Cancel("gone")])
+
+    def test_what_the_client_has_taken_is_told_to_the_queue_that_there_is_by_then(self) -> None:
+        client, forwarded = self.forward()
+        client.on_data = forwarded.drained
+        self.say(ok(b"x" * PIECE, True))
+        self.say(Part(1, b"x" * PIECE, True))
+        self.say(Accepted("w"), control="w2")
+        self.assertEqual(self.told("w2"), [])
+        self.lose()
+        self.assertEqual(self.told("w2"), [Credit(2 * PIECE)])
+        self.advance(5.0)
+        self.assertEqual(client.status, 0)
+
     def test_a_get_waits_for_another_worker(self) -> None:
         client, _ = self.forward()
         self.say(Accepted("w"))
@@ -260,13 +282,20 @@ class BrokerTests(GatewayCase):
         self.assertEqual(self.refuse(NotReady("away")), 503)
         self.assertEqual(self.refuse(ChannelClosed(403, "forbidden")), 503)
 
+    def test_a_mount_that_no_queue_can_be_named_after_has_no_worker(self) -> None:
+        self.link.writes = False
+        client, _ = self.forward()
+        self.link.published[-1].answer.errback(EncodeError("the routing key has 300 bytes"))
+        self.assertEqual(client.status, 503)
+        self.assertTrue(client.errors[0].unserved)
+
     def test_a_request_that_may_have_run(self) -> None:
         client, _ = self.forward()
         accepted, _ = self.forward()
         self.say(Accepted("w"))
         self.link.writes = False
         unsent, _ = self.forward()
-        self.link.become("connecting")
+        self.link.cut()
         self.assertEqual((client.status, accepted.status, unsent.status), (502, 0, 0))
         self.link.published[-1].answer.callback(None)
         self.say(ok())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.wsgi.gateway_case import MOUNT, FakeAnswering, request
 from tests.wsgi.worker_case import OK, FakeCrew, WsgiWorkerCase
 from twbridge.wsgi.gateway import Gateway
@@ -31,6 +33,13 @@ class GatewayWorkersTests(WsgiWorkerCase):
         forwarded.upload(body, more)
         self.network.pump()
         return client, forwarded
+
+    def lose_publishing(self) -> None:
+        """The gateway's connection that publishes is lost, and what was written to it last."""
+        connection: Any = self.gateway._link._publishing.connection
+        connection.transport.stream.clear()
+        connection.transport.abortConnection()
+        self.network.pump()
 
     def uploads(self, crew: FakeCrew) -> bytes:
         """What the first lane has got of a body."""
@@ -109,6 +118,40 @@ class GatewayWorkersTests(WsgiWorkerCase):
         self.until(lambda: client.errors, 1.5)
         self.assertEqual(client.status, 504)
         self.until(lambda: crew.ended, 1.0)
+
+    def test_a_cancel_that_comes_again_changes_nothing(self) -> None:
+        _, crew = self.served(2)
+        lane, left = crew.all[1], crew.all[0]
+        client, _ = self.forward(mount=Mount("/app", timeout=20.0))
+        self.pass_time(0.2)
+        lane.say(Start(200, "OK", [], b"", True))
+        self.network.pump()
+        _, forwarded = self.forward("POST", mount=Mount("/app", timeout=20.0))
+        self.pass_time(0.2)
+        forwarded.gone()
+        self.network.pump()
+        for _ in range(3):
+            self.lose_publishing()
+            self.pass_time(1.0)
+        heard = [each.heard.count(Cancel("gone")) for each in (lane, left)]
+        self.assertEqual((heard, crew.ended), ([0, 1], []))
+        lane.end(Part(1, b"still there", False))
+        left.end(None)
+        self.network.pump()
+        self.assertEqual((client.body, client.complete), (b"still there", True))
+
+    def test_a_worker_learns_late_what_was_lost_on_its_way(self) -> None:
+        _, crew = self.served()
+        lane = crew.all[0]
+        client, forwarded = self.forward("POST", b"x", more=True)
+        lane.say(Grant(PIECE))
+        self.network.pump()
+        forwarded.upload(b"y", False)
+        self.lose_publishing()
+        self.assertEqual(client.status, 502)
+        self.until(lambda: Cancel("gone") in lane.heard, 5.0)
+        self.assertEqual(self.uploads(crew), b"")
+        lane.end(None)
 
     def test_the_broker_restarts(self) -> None:
         _, crew = self.served()

@@ -13,33 +13,31 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twbridge.amqp import Link
-from twbridge.errors import (
-    ChannelClosed,
-    FrameError,
-    TwbridgeError,
-    Unroutable,
-)
+from twbridge.errors import EncodeError, FrameError, NotReady, TwbridgeError
 from twbridge.rpc.ownqueue import OwnQueue
 from twbridge.wire import Content, Delivery
 from twbridge.wsgi.abandoned import Abandoned
+from twbridge.wsgi.cancels import Cancels
 from twbridge.wsgi.complaints import Complaints
+from twbridge.wsgi.looks import Looks
 from twbridge.wsgi.messages import (
     Accepted,
     BadMessage,
-    Cancel,
     Credit,
     Grant,
+    Reason,
     Request,
     Start,
     ToBridge,
-    ToWorker,
+    Upload,
     read_to_bridge,
     read_to_worker,
 )
 from twbridge.wsgi.pending import Pending
-from twbridge.wsgi.phases import LOOK_SECONDS, Phase
+from twbridge.wsgi.phases import Phase
 from twbridge.wsgi.ports import Answering, Forwarded, GatewayError, Mount
 from twbridge.wsgi.sending import Sending
+from twbridge.wsgi.sentences import BUSY, LOST_BROKER, NO_BROKER, NOT_TAKEN, STOPPING
 
 __all__ = ["HELD_MAX", "TICK", "Gateway"]
 
@@ -49,13 +47,9 @@ _log = Logger()
 TICK: Final = 0.25
 #: Requests that may wait for the queue of the answers; with a piece of a body each.
 HELD_MAX: Final = 256
-
-#: To see whether a worker's queue is there: it comes back if it is not.
-_NOTHING: Final = Credit(0)
-
-_LOST_BROKER: Final = "The connection to the broker was lost; the request may have run."
-_NO_BROKER: Final = "The broker can't be reached."
-_STOPPING: Final = "The bridge is about to stop."
+#: Seconds that a client may have waited whose request nobody knows any more: what a mount may
+#: allow at most.
+_LONGEST: Final = 3600.0
 
 
 class Gateway:
@@ -85,15 +79,14 @@ class Gateway:
         self._reply_to = ""
         self._started = self._stopped = False
         self._timer: IDelayedCall | None = None
-        #: Queues that are to be looked at in this sweep, and when each was last.
-        self._looks: dict[str, Pending] = {}
-        self._looked: dict[str, float] = {}
+        self._looks = Looks(self._sending, self._pending, f"{self._prefix}look-", self._not_sent)
+        self._cancels = Cancels(self._sending.tell, self.seconds, self._wake)
         self._abandoned = Abandoned()
         self._complaints = Complaints(reactor.seconds)
         self._forget = [
             link.on_pressure(self._pressure),
             link.on_return(self._returned),
-            link.on_state(self._state),
+            link.on_publishing_lost(self._cut),
         ]
 
     # -- for whoever speaks HTTP ----------------------------------------------------------------
@@ -118,14 +111,13 @@ class Gateway:
         pending = Pending(id, request, mount, answer, self)
         self._pending[id] = pending
         if self._stopped or self._link.state in ("closing", "closed"):
-            pending.fail(GatewayError(503, _STOPPING))
+            pending.fail(GatewayError(503, STOPPING))
         elif self._link.pressed or len(self._held) >= HELD_MAX:
-            pending.fail(GatewayError(503, "The broker is busy."))
+            pending.fail(GatewayError(503, BUSY))
         elif self._abandoned.is_full(mount.queue, self.seconds()):
             pending.fail(GatewayError(503, "Too many requests wait that nobody waits for."))
         else:
-            if self._timer is None:
-                self._timer = self._clock.callLater(TICK, self._sweep)
+            self._wake()
             if not self._started:
                 self._started = True
                 self._replies.start().addErrback(lambda failure: failure.trap(TwbridgeError))
@@ -142,10 +134,11 @@ class Gateway:
         for forget in self._forget:
             forget()
         for each in list(self._pending.values()):
-            each.fail(GatewayError(503, _STOPPING))
+            each.fail(GatewayError(503, STOPPING))
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._cancels.clear()
         self._reply_to = ""
         return self._replies.stop()
 
@@ -173,10 +166,14 @@ class Gateway:
         sent = self._sending.request(pending.id, pending.queue, request, self._reply_to, left)
         sent.addCallbacks(self._sent, self._not_sent, (pending,), {}, (pending,))
 
-    def tell(self, pending: Pending, message: ToWorker, control: str) -> None:
-        """Send a message about a request to the worker that has that queue."""
-        told = self._sending.tell(pending.id, control, message)
+    def tell(self, pending: Pending, message: Upload | Credit) -> None:
+        """Send a message about a request to the worker that has it."""
+        told = self._sending.tell(pending.id, pending.control, message)
         told.addErrback(self._not_told, pending)
+
+    def cancel(self, pending: Pending, reason: Reason, control: str) -> None:
+        """Tell the worker that has that queue that nobody waits, until it surely knows."""
+        self._cancels.send(pending.id, control, reason, pending.mount.timeout)
 
     def wait(self, pending: Pending) -> None:
         """Call its ``want`` when there is room again."""
@@ -184,7 +181,7 @@ class Gateway:
 
     def look(self, pending: Pending) -> None:
         """See, within this sweep, whether there is still somebody who could answer."""
-        self._looks[pending.control or pending.queue] = pending
+        self._looks.ask(pending)
 
     def complain(self, pending: Pending, text: str) -> None:
         """Write to the log what a worker says wrong, or why it failed: once in a while."""
@@ -209,14 +206,18 @@ class Gateway:
         error = failure.value
         if not isinstance(error, TwbridgeError):
             _log.failure("A request could not be published", failure)
-        if pending.phase is not Phase.OVER:
+        if isinstance(error, EncodeError):
+            pending.unserved()  # no queue has such a name, for any worker
+        elif pending.phase is not Phase.OVER:
             self.complain(pending, str(error))
-            pending.fail(GatewayError(503, _NO_BROKER))
+            pending.fail(GatewayError(503, NO_BROKER))
 
     def _not_told(self, failure: Failure, pending: Pending) -> None:
         if not failure.check(TwbridgeError):
             _log.failure("A worker could not be told", failure)
-        pending.fail(GatewayError(502, _LOST_BROKER))
+        elif pending.phase is not Phase.OVER:
+            self.complain(pending, str(failure.value))
+        pending.fail(GatewayError(502, NOT_TAKEN if failure.check(NotReady) else LOST_BROKER))
 
     def _returned(self, content: Content) -> None:
         """Nobody took a message, of this link's, whoever sent it."""
@@ -224,7 +225,8 @@ class Gateway:
             id = content.properties.get("correlation_id", "")
             pending = self._pending.get(id)
             if pending is None:
-                self._abandoned.remove(id)
+                if not self._looks.returned(id):
+                    self._abandoned.remove(id)
                 return
             queue = content.method.routing_key
             if queue == pending.queue:
@@ -236,7 +238,8 @@ class Gateway:
             return
         for each in list(self._pending.values()):
             if each.control == queue:
-                each.lose_worker(message if each is pending else _NOTHING)
+                each.lose_worker()
+        pending.untold(message)
 
     def _delivered(self, delivery: Delivery) -> None:
         id = control = ""
@@ -266,8 +269,7 @@ class Gateway:
             isinstance(message, Start) and message.more
         )
         if began and control and id.startswith(self._prefix):
-            told = self._sending.tell(id, control, Cancel("gone"))
-            told.addErrback(lambda failure: failure.trap(TwbridgeError) and None)
+            self._cancels.send(id, control, "gone", _LONGEST)
 
     # -- the link and the clock -----------------------------------------------------------------
 
@@ -284,19 +286,23 @@ class Gateway:
         for each in list(self._pending.values()):
             # Those that wait at the link name the lost queue.
             if each.phase >= Phase.HELD and each.id not in self._held:
-                each.fail(GatewayError(502, _LOST_BROKER))
+                each.fail(GatewayError(502, LOST_BROKER))
 
-    def _state(self, state: str) -> None:
-        if state == "connecting":
-            # What was written to a connection that is lost may have arrived or not.
-            for each in list(self._pending.values()):
-                if each.phase is Phase.SENT:
-                    each.fail(GatewayError(502, _LOST_BROKER))
+    def _cut(self) -> None:
+        """What was written to the connection that is lost may have arrived or not."""
+        self._cancels.cut()
+        for each in list(self._pending.values()):
+            if each.unsure:
+                each.fail(GatewayError(502, LOST_BROKER))
 
     def _pressure(self, pressed: bool) -> None:
         waiting, self._waiting = self._waiting, {}
         for each in waiting.values():
             each.want()
+
+    def _wake(self) -> None:
+        if self._timer is None and not self._stopped:
+            self._timer = self._clock.callLater(TICK, self._sweep)
 
     def _sweep(self) -> None:
         self._timer = None
@@ -305,34 +311,9 @@ class Gateway:
             if each.looks_at <= now:
                 each.look(now)
         self._abandoned.expire(now)
-        looks, self._looks = self._looks, {}
-        self._looked = {key: at for key, at in self._looked.items() if now - at < LOOK_SECONDS}
-        for name, pending in looks.items():
-            if name not in self._looked:
-                self._looked[name] = now
-                self._look(name, pending)
-        if self._pending and self._timer is None:
-            self._timer = self._clock.callLater(TICK, self._sweep)
-
-    def _look(self, name: str, pending: Pending) -> None:
-        if pending.phase is Phase.OVER:
-            return
-        if name == pending.control:
-            self.tell(pending, _NOTHING, name)
-            return
-        sent = [
-            each
-            for each in self._pending.values()
-            if each.phase is Phase.SENT and each.queue == name
-        ]
-        self._sending.probe(name).addErrback(self._not_there, sent)
-
-    def _not_there(self, failure: Failure, sent: list[Pending]) -> None:
-        error = failure.value
-        if not isinstance(error, TwbridgeError):
-            _log.failure("A queue could not be looked at", failure)
-        for each in sent:
-            if isinstance(error, Unroutable):
-                each.unserved()
-            elif isinstance(error, ChannelClosed) and each.phase is Phase.SENT:
-                self._not_sent(failure, each)  # it had no better luck, and nobody was told
+        self._looks.sweep(now)
+        self._cancels.expire()
+        if self._link.state == "ready":
+            self._cancels.repeat()
+        if self._pending or self._cancels.due:
+            self._wake()

@@ -40,6 +40,7 @@ __all__ = [
     "Failed",
     "Grant",
     "Part",
+    "Reason",
     "Request",
     "Start",
     "ToBridge",
@@ -72,6 +73,9 @@ ATTEMPT: Final = "twbridge-attempt"
 #: clock of the bridge. It goes with one that a worker gives back: its ``expiration`` begins anew.
 #: Where there is none, or none that can be by the worker's own clock, the expiration alone counts.
 UNTIL: Final = "twbridge-until"
+
+Reason = Literal["gone", "deadline"]
+"""Why nobody waits any more: the client has left, or has waited too long."""
 
 Fields = list[tuple[str, str]]
 """Header fields in their order, each character a byte (latin-1)."""
@@ -135,9 +139,9 @@ class Credit(Struct, array_like=True, tag=3):
 
 
 class Cancel(Struct, array_like=True, tag=4):
-    """Nobody waits any more: the client has left (``gone``), or has waited too long."""
+    """Nobody waits any more. It may come again, which changes nothing."""
 
-    reason: Literal["gone", "deadline"]
+    reason: Reason
 
 
 # -- to the bridge
@@ -147,7 +151,8 @@ class Accepted(Struct, array_like=True, tag=11):
     """A worker has the request.
 
     It says so if it has nothing else to say for 100 ms, and at once where the method is none of
-    `SAFE`: then the bridge knows what may have run.
+    `SAFE`: then the bridge knows what may have run. It says so again where neither has said anything
+    for 10 s: that comes back to it where the bridge is gone.
     """
 
     worker: str

@@ -6,16 +6,13 @@ to the log and one to the worker.
 
 from __future__ import annotations
 
-from typing import Final, Literal
-
-from twbridge.wsgi.fields import checked, content_length, is_bodiless
 from twbridge.wsgi.messages import (
     SAFE,
-    Cancel,
     Credit,
     Failed,
     Grant,
     Part,
+    Reason,
     Request,
     Start,
     ToBridge,
@@ -24,21 +21,10 @@ from twbridge.wsgi.messages import (
 )
 from twbridge.wsgi.phases import AWAY_SECONDS, BODY_SECONDS, LOOK_SECONDS, TAKE_SECONDS, Phase, Way
 from twbridge.wsgi.ports import Answering, GatewayError, Mount
+from twbridge.wsgi.sentences import FAILED, LATE, LOST_WORKER, NO_BROKER, UNSERVED
 from twbridge.wsgi.windows import AnswerBody, RequestBody
 
 __all__ = ["Pending"]
-
-_LOST: Final = "The application's worker was lost; the request may have run."
-_LATE: Final = "The application did not answer in time."
-#: What clients read of a worker's `Failed`.
-_FAILED: Final = {
-    "app": (500, "The application failed."),
-    "lost": (502, _LOST),
-    "deadline": (504, _LATE),
-    "stopping": (503, "The application's worker is about to stop."),
-}
-
-_Reason = Literal["gone", "deadline"]
 
 
 class Pending:
@@ -164,8 +150,8 @@ class Pending:
         """
         if isinstance(message, Start) and self.phase is Phase.STARTED:
             self._break("a second answer begins")
-            if control != self.control:
-                self._tell(Cancel("gone"), control)
+            if control and control != self.control:
+                self._way.cancel(self, "gone", control)
             return
         if control and control != self.control:
             self.control, self._away_since = control, None
@@ -177,7 +163,7 @@ class Pending:
         elif isinstance(message, Failed):
             if message.kind != "app":
                 self._way.complain(self, message.text)
-            self.fail(GatewayError(*_FAILED[message.kind]), None)
+            self.fail(GatewayError(*FAILED[message.kind]), None)
         else:
             if self.phase < Phase.ACCEPTED:
                 self.phase = Phase.ACCEPTED
@@ -195,27 +181,18 @@ class Pending:
             self.want()
 
     def _start(self, start: Start) -> None:
-        body, more = self._body, start.more
         try:
-            fields = checked(start.status, start.reason, start.fields)
-            if is_bodiless(self._method, start.status):
-                data, last = b"", True
-            else:
-                body.expected = content_length(fields)
-                data = body.first(start.body)
-                last = not more and len(data) == len(start.body)
-                if last and body.expected:
-                    raise ValueError(f"the answer ends {body.expected} bytes too early")
+            fields, data, last = self._body.head(self._method, start)
         except ValueError as error:
             self._break(str(error))
             return
         self.phase = Phase.STARTED
         self._since = self._way.seconds()
         if last:
-            self._end("gone" if more else None)
+            self._end("gone" if start.more else None)
         self._answer.start(start.status, start.reason, fields, data, not last)
         if not last:
-            self._check_end(len(start.body) - len(data), more)
+            self._check_end(len(start.body) - len(data), start.more)
 
     def _part(self, part: Part) -> None:
         if self.phase is not Phase.STARTED:
@@ -261,7 +238,7 @@ class Pending:
             if self.phase is Phase.HELD:
                 due = min(due, self._since + self._way.patience)
         if self._away_since is not None and now >= self._away_since + AWAY_SECONDS:
-            error, due = GatewayError(502, _LOST), now
+            error, due = GatewayError(502, LOST_WORKER), now
         if now >= due:
             self.fail(error, "deadline" if error.status == 504 else "gone")
             return
@@ -275,36 +252,50 @@ class Pending:
 
     def _late(self) -> GatewayError:
         if self.phase is Phase.HELD:
-            return GatewayError(503, "The broker can't be reached.")
+            return GatewayError(503, NO_BROKER)
         if self.phase is Phase.SENT:
             return GatewayError(504, "No worker was free to answer in time.")
-        return GatewayError(504, _LATE)
+        return GatewayError(504, LATE)
 
     def unserved(self) -> None:
         """The queue of the mount is not there; so no worker has it, unless one has said so."""
         if self.phase is Phase.SENT and self.had_worker:
-            self.fail(GatewayError(502, _LOST), None)
+            self.fail(GatewayError(502, LOST_WORKER), None)
         elif self.phase in (Phase.HELD, Phase.SENT):
-            self.fail(GatewayError(503, "No worker serves this.", unserved=True), None)
+            self.fail(GatewayError(503, UNSERVED, unserved=True), None)
 
-    def lose_worker(self, message: ToWorker) -> None:
-        """The queue of the worker that has it is gone, and so is this message to it.
+    @property
+    def unsure(self) -> bool:
+        """Whether something may not have arrived that was sent over a connection that is lost, and
+        that its worker waits for.
+        """
+        if self.phase in (Phase.ACCEPTED, Phase.STARTED):
+            return self._uploads.begun or self._body.unsure
+        return self.phase is Phase.SENT
+
+    def untold(self, message: ToWorker) -> None:
+        """A message to the worker that has it has come back: that had another queue meanwhile, or
+        is lost.
+        """
+        if isinstance(message, Upload):
+            self.fail(GatewayError(502, LOST_WORKER))
+        elif isinstance(message, Credit) and self.phase is Phase.STARTED:
+            self._body.keep(message.size)
+            self._credit()
+
+    def lose_worker(self) -> None:
+        """The queue of the worker that has it is gone.
 
         The worker may be back in a moment, with another queue; or it has died, and the request
         goes to another one.
         """
         self.control = ""
-        if isinstance(message, Upload):
-            self.fail(GatewayError(502, _LOST))
-            return
-        if isinstance(message, Credit):
-            self._body.keep(message.size)
         if self.phase is Phase.ACCEPTED and self._repeatable:
             self.phase, self.had_worker = Phase.SENT, True
         elif self._away_since is None:
             self._away_since = self._way.seconds()
 
-    def fail(self, error: GatewayError, reason: _Reason | None = "gone") -> None:
+    def fail(self, error: GatewayError, reason: Reason | None = "gone") -> None:
         """End it with an error.
 
         Args:
@@ -319,29 +310,25 @@ class Pending:
         self._way.complain(self, text)
         self.fail(GatewayError(502, "The application's answer can't be passed on."))
 
-    def _end(self, reason: _Reason | None) -> None:
+    def _end(self, reason: Reason | None) -> None:
         is_waiting = reason is not None and self.phase in (Phase.HELD, Phase.SENT)
         self.phase = Phase.OVER
         self._request = None
         self._way.forget(self, is_waiting)
-        if reason is not None:
-            self._tell(Cancel(reason), self.control)
+        if reason is not None and self.control:
+            self._way.cancel(self, reason, self.control)
 
     def _credit(self) -> None:
         """Tell the worker what the client has taken, if that is worth a message."""
         if self.control:
             credit = self._body.credit()
             if credit:
-                self._tell(Credit(credit), self.control)
+                self._way.tell(self, Credit(credit))
 
     def _send(self, upload: Upload | None) -> None:
         if upload is None:
             return
         if self.control:
-            self._tell(upload, self.control)
+            self._way.tell(self, upload)
         else:
-            self.fail(GatewayError(502, _LOST))
-
-    def _tell(self, message: ToWorker, control: str) -> None:
-        if control:
-            self._way.tell(self, message, control)
+            self.fail(GatewayError(502, LOST_WORKER))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
-from twbridge.wsgi.messages import Request, ToWorker
+from twbridge.wsgi.messages import Credit, Reason, Request, Upload
 
 if TYPE_CHECKING:
     from twbridge.wsgi.pending import Pending
@@ -56,8 +56,11 @@ class Way(Protocol):
     def publish(self, pending: Pending, request: Request) -> None:
         """Send a request to the workers, now or when that is possible."""
 
-    def tell(self, pending: Pending, message: ToWorker, control: str) -> None:
-        """Send a message about a request to the worker that has that queue."""
+    def tell(self, pending: Pending, message: Upload | Credit) -> None:
+        """Send a message about a request to the worker that has it."""
+
+    def cancel(self, pending: Pending, reason: Reason, control: str) -> None:
+        """Tell the worker that has that queue that nobody waits, until it surely knows."""
 
     def wait(self, pending: Pending) -> None:
         """Call its ``want`` when `pressed` is over."""

@@ -82,10 +82,13 @@ class Sending:
             "", control, encode(message), properties, mandatory=mandatory, confirm=False
         )
 
-    def probe(self, queue: str) -> Deferred[None]:
-        """See whether the queue of a mount is there; fails with Unroutable if it is not.
+    def probe(self, queue: str, id: str) -> Deferred[None]:
+        """See whether the queue of a mount is there: a message with that id comes back if not.
+
+        Fails, where the link has confirmations, with ChannelClosed if the broker forbids it.
 
         To declare it passively would be to use it, and it would never expire. This empty message
         expires at once, unless a worker is free, which drops it.
         """
-        return self._link.publish("", queue, b"", {"expiration": "0", **_COMMON}, mandatory=True)
+        properties = {"correlation_id": id, "expiration": "0", **_COMMON}
+        return self._link.publish("", queue, b"", properties, mandatory=True)

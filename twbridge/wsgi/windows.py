@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from twbridge.wsgi.messages import PIECE, WINDOW, Upload
+from twbridge.wsgi.fields import checked, content_length, is_bodiless
+from twbridge.wsgi.messages import PIECE, WINDOW, Fields, Start, Upload
 
 __all__ = ["CREDIT", "AnswerBody", "RequestBody"]
 
@@ -38,7 +39,7 @@ class RequestBody:
 
     @property
     def begun(self) -> bool:
-        """Whether the worker has been sent any of it."""
+        """Whether the worker has been sent any of it: nobody knows whether that has arrived."""
         return self._number > 0
 
     def grant(self, size: int) -> Upload | None:
@@ -80,7 +81,7 @@ class AnswerBody:
         untaken: bytes that have come and that the client has not taken.
     """
 
-    __slots__ = ("_number", "_room", "_uncredited", "expected", "untaken")
+    __slots__ = ("_credited", "_number", "_room", "_uncredited", "expected", "untaken")
 
     def __init__(self, window: int) -> None:
         self.expected: int | None = None
@@ -88,6 +89,30 @@ class AnswerBody:
         self._number = 0
         self._room = window
         self._uncredited = 0
+        #: What the worker was told last.
+        self._credited = 0
+
+    @property
+    def unsure(self) -> bool:
+        """Whether the worker may not know what it was told last: it has made no use of that."""
+        return 0 < self._credited <= self._room
+
+    def head(self, method: str, start: Start) -> tuple[Fields, bytes, bool]:
+        """The head and the first piece; gives the fields and what of that goes to the client, and
+        whether it is the last of what does.
+
+        Raises:
+            ValueError: it is none.
+        """
+        fields = checked(start.status, start.reason, start.fields)
+        if is_bodiless(method, start.status):
+            return fields, b"", True
+        self.expected = content_length(fields)
+        data = self.first(start.body)
+        last = not start.more and len(data) == len(start.body)
+        if last and self.expected:
+            raise ValueError(f"the answer ends {self.expected} bytes too early")
+        return fields, data, last
 
     def first(self, data: bytes) -> bytes:
         """The first piece; gives what of it goes to the client.
@@ -127,6 +152,7 @@ class AnswerBody:
         if self._uncredited < CREDIT:
             return 0
         credit, self._uncredited = self._uncredited, 0
+        self._credited = credit
         self._room += credit
         return credit
 
