@@ -300,7 +300,26 @@ class OriginTests(PollCase):
         self.deliver(b"one")
         found = self.told(socket)
         self.assertEqual(found.fields["access-control-allow-origin"], "https://app.example")
-        self.assertEqual(found.fields["access-control-expose-headers"], "Twbridge-Missed")
+        self.assertEqual(found.fields["twbridge-missed"], "unknown")
+        self.assertEqual(self.exposed(found), {"twbridge-missed", "retry-after"})
+
+    def exposed(self, found: Answer) -> set[str]:
+        """What a page of another origin may read of an answer."""
+        return set(found.fields["access-control-expose-headers"].lower().split(", "))
+
+    def test_they_may_read_when_to_come_back(self) -> None:
+        origin = "Origin: https://app.example"
+        self.link.become("connecting")
+        socket = self.ask(f"{TOPIC}&timeout=3", origin)
+        self.clock.advance(3)
+        found = self.told(socket, 503)
+        self.assertIn("retry-after", self.exposed(found) & set(found.fields))
+        self.polls.close_all()
+        found = self.status(TOPIC, 503, "not_ready", origin)
+        self.assertIn("retry-after", self.exposed(found) & set(found.fields))
+        self.assertNotIn(
+            "access-control-expose-headers", self.status(TOPIC, 503, "not_ready").fields
+        )
 
     def test_others_are_403(self) -> None:
         self.status(TOPIC, 403, "forbidden", "Origin: https://evil.example")

@@ -111,10 +111,14 @@ class Entrance:
         admission: those of the listener.
         method: the only one.
         headers: of requests, that pages of other origins may set.
+        exposed: of answers, that they may read.
     """
 
-    def __init__(self, admission: Admission, method: str, headers: str) -> None:
+    def __init__(
+        self, admission: Admission, method: str, headers: str, exposed: str = "Retry-After"
+    ) -> None:
         self._admission = admission
+        self._exposed = ("Access-Control-Expose-Headers", exposed)
         self._method = method
         self._allow = (("Allow", f"{method}, OPTIONS"),)
         self._preflight = (
@@ -148,7 +152,7 @@ class Entrance:
         except Refusal as refusal:
             raise JsonRefusal(Forbidden(refusal.sentence), (), refusal.status) from None
         if origin is not None:
-            return (("Access-Control-Allow-Origin", origin),)
+            return (("Access-Control-Allow-Origin", origin), self._exposed)
         # A page of another site that embeds us, as an image for example, names no origin.
         if head.one("sec-fetch-site") in ("cross-site", "same-site"):
             raise JsonRefusal(Forbidden("Pages of other sites may not use this."))

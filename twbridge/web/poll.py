@@ -50,7 +50,7 @@ class PollCalls(Requests):
     def __init__(
         self, open_session: OpenSession, *, admission: Admission, clock: IReactorTime
     ) -> None:
-        entrance = Entrance(admission, "GET", "cache-control")
+        entrance = Entrance(admission, "GET", "cache-control", f"{MISSED}, Retry-After")
         super().__init__(open_session, entrance, clock=clock, limit=0)
 
     def read(self, head: Head, guest: Guest) -> Callable[[bytes], RequestCodec]:
@@ -156,7 +156,7 @@ class Poll(Request):
         fields, missed = self._guest.fields, self._poll.missed
         if not missed:
             return fields
-        return (*fields, (MISSED, missed), ("Access-Control-Expose-Headers", MISSED))
+        return (*fields, (MISSED, missed))
 
     def _forget_timer(self) -> None:
         timer, self._timer = self._timer, None
