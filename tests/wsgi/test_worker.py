@@ -302,6 +302,33 @@ class CancelTests(WsgiWorkerCase):
         self.pass_time(2.1)
         self.assertEqual([each.id for each in crew.ended], ["1", "2"])
 
+    def test_also_where_the_application_waits_and_says_nothing(self) -> None:
+        _, crew = self.served(lanes=2)
+        bridge = self.bridge()
+        self.result(bridge.ask("1", request(method="POST", more=True, length=None)))
+        self.result(bridge.ask("2"))
+        crew.all[1].say(Start(200, "OK", [], b"a", True))
+        self.pass_time(0.2)
+        stopped = bridge.link.stop()
+        self.network.advance(8)
+        self.successResultOf(stopped)
+        self.assertEqual([each.heard[1:] for each in crew.all], [[], []])
+        self.network.advance(3)
+        self.assertEqual([each.heard[1:] for each in crew.all], [[Cancel("gone")]] * 2)
+
+    def test_a_bridge_that_is_there_is_told_seldom_that_it_runs(self) -> None:
+        _, crew = self.served()
+        bridge = self.bridge()
+        self.result(bridge.ask("1", request(timeout=60.0)))
+        self.pass_time(9.9)
+        self.assertEqual(bridge.got["1"], [Accepted("w1")])
+        self.network.advance(26)
+        self.assertEqual(bridge.got["1"], [Accepted("w1")] * 4)
+        self.assertEqual(crew.all[0].heard[1:], [])
+        crew.all[0].say(Start(200, "OK", [], b"a", True))
+        self.network.advance(9)
+        self.assertEqual(len(bridge.got["1"]), 5)
+
     def test_one_of_which_nobody_has_heard_for_long_is_ended(self) -> None:
         _, crew = self.served()
         bridge = self.bridge()

@@ -32,6 +32,7 @@ class Work:
         since: when it came, by the clock.
         begun: when it was given to a lane.
         heard: when something was last said to or by its lane.
+        accepted: when its bridge was last told that it is here; no earlier than it came.
         lane: what runs it; None while it waits.
         told: whether the bridge knows by a message that it is here.
         answered: whether the application has said something.
@@ -41,6 +42,7 @@ class Work:
     """
 
     __slots__ = (
+        "accepted",
         "answered",
         "begun",
         "heard",
@@ -63,7 +65,7 @@ class Work:
         self.reply_to = reply_to
         self.lease = lease
         self.properties = properties
-        self.since = self.begun = self.heard = since
+        self.since = self.begun = self.heard = self.accepted = since
         self.lane: Lane | None = None
         self.told = self.answered = self.muted = self.over = False
         self.until: float | None = None

@@ -11,9 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from twbridge.amqp import Link
 from twbridge.errors import FrameError
@@ -31,17 +29,17 @@ from twbridge.wsgi.messages import (
 from twbridge.wsgi.replies import Replies
 from twbridge.wsgi.returning import Returning
 from twbridge.wsgi.room import Room
+from twbridge.wsgi.sweeps import Sweeps
 
 __all__ = ["Running"]
 
 _log = Logger()
 
-#: Seconds between looks at the requests.
-SWEEP: Final = 0.015
-#: Looks in vain, one after the other, before there are no more until the next request.
-IDLE: Final = 60
 #: Seconds that a request may run before the bridge is told that a worker has it.
 ACCEPT: Final = 0.1
+#: Seconds without a word of a request, or for it, after which its bridge is told again that it
+#: is here: that comes back where the bridge is no more.
+QUIET: Final = 10.0
 #: Seconds that a request may wait for a lane.
 WAIT: Final = 0.05
 #: Seconds past its timeout after which a request is ended of which nobody has heard anything.
@@ -82,9 +80,7 @@ class Running:
         self._returning = Returning(link, queue, clock.seconds, self._look_idle)
         self._is_stopped = False
         self._idle: list[Deferred[None]] = []
-        self._sweeps = LoopingCall(self._sweep)
-        self._sweeps.clock = clock
-        self._in_vain = 0
+        self._sweeps = Sweeps(clock, self._sweep)
         lanes.listener = self
 
     def __len__(self) -> int:
@@ -119,9 +115,7 @@ class Running:
             free.pop().begin(work)
         else:
             self._waiting.append(work)
-        self._in_vain = 0
-        if not self._sweeps.running:
-            self._sweeps.start(SWEEP, now=False).addErrback(_broke)
+        self._sweeps.wake()
 
     def _begins(self, work: Work) -> None:
         """What may not run twice is told before it runs, so that nobody takes it for waiting."""
@@ -277,31 +271,35 @@ class Running:
 
     # -- looks ------------------------------------------------------------------------------
 
-    def _sweep(self) -> None:
+    def _sweep(self) -> bool:
         if not self._works:
-            self._in_vain += 1
-            if self._in_vain >= IDLE:
-                self._sweeps.stop()
-            return
-        self._in_vain = 0
+            return False
         now = self._seconds()
         for work in [each for each in self._works.values() if each.lane is not None]:
             self._look(work, now)
         if self._waiting and now - self._waiting[0].since > WAIT:
             self._look_waiting(now)
+        return True
 
     def _look(self, work: Work, now: float) -> None:
         """Look at one that runs."""
         if not work.told and now - work.begun > ACCEPT:
-            self._replies.accept(work)
+            self._accept(work, now)
         if work.until is not None and now > work.until:
             self._end(work)
         elif now - work.heard > work.timeout + BACKUP:
             _log.warn("{work}: nothing was heard of it, nor of who waits for it", work=work)
             self._replies.fail(work, "deadline", "nothing was heard of it")
             self._end(work)
-        elif now - work.begun > ACK and not work.lease.answered:
-            work.lease.ack_early()
+        else:
+            if now - work.heard > QUIET and now - work.accepted > QUIET:
+                self._accept(work, now)
+            if now - work.begun > ACK and not work.lease.answered:
+                work.lease.ack_early()
+
+    def _accept(self, work: Work, now: float) -> None:
+        work.accepted = now
+        self._replies.accept(work)
 
     def _look_waiting(self, now: float) -> None:
         """One has waited for too long: no more are fetched than can run, and others get these."""
@@ -333,15 +331,10 @@ class Running:
         for work in list(self._works.values()):
             self._replies.fail(work, "lost", "its worker was told to end")
             self._forget(work)
-        if self._sweeps.running:
-            self._sweeps.stop()
+        self._sweeps.stop()
 
     def _look_idle(self) -> None:
         if self._idle and not len(self):
             idle, self._idle = self._idle, []
             for each in idle:
                 each.callback(None)
-
-
-def _broke(failure: Failure) -> None:
-    _log.failure("Looking at the requests failed; the next one begins it again", failure)
