@@ -151,7 +151,7 @@ class Accepted(Struct, array_like=True, tag=11):
     """A worker has the request.
 
     It says so if it has nothing else to say for 100 ms, and at once where the method is none of
-    `SAFE`: then the bridge knows what may have run. It says so again where neither has said anything
+    `SAFE`: then the bridge knows what may have run. It says so again when neither has said anything
     for 10 s: that comes back to it where the bridge is gone.
     """
 
