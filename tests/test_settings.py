@@ -17,7 +17,7 @@ from twbridge.destinations import parse
 from twbridge.errors import Forbidden
 from twbridge.link.uri import DEFAULT_HEARTBEAT
 from twbridge.policy import Operation, Peer, Policy
-from twbridge.settings import RESERVED_PATHS, Allow, Amqp, Route, Settings, Stream
+from twbridge.settings import RESERVED_PATHS, Allow, Amqp, Http, Route, Settings, Stream
 
 USERS = "alice:$2y$05$kOwp.QEgkPb2/T.BxnUdlOsW9gtr1XFavFN8UkFhKQvth2f30RxPa"
 DOCS = Path(__file__).parent.parent / "docs" / "settings.md"
@@ -199,6 +199,8 @@ _VALUES: dict[tuple[str, str], str] = {
     ("allow", "destination"): "/topic/#",
     ("auth", "method"): "amqp",
     ("limits", "handshake_bytes"): "2048",
+    ("http", "page"): "no",
+    ("http", "api"): "no",
     ("websocket", "deflate"): "yes",
     ("embedded", "enabled"): "yes",
     ("embedded", "listen"): "127.0.0.1:0",
@@ -720,6 +722,19 @@ class ValueTests(SettingsTestCase):
             self.assertEqual(warnings(settings), [])
         first = Settings(route=(Route(dialect="stomp"), Route(path="/raw")))
         self.assertEqual(first.wired(), first.route)
+
+    def test_the_chat_page_gives_way_to_a_mount_of_everything(self) -> None:
+        for text, has_page in (
+            ("", True),
+            ('mount = [{ path = "/app" }]', True),
+            ('mount = [{ path = "/" }]', False),
+            ("http = { page = false }", False),
+        ):
+            settings = load(None, {}, self.write(text)).settings
+            self.assertEqual(settings.has_page, has_page, text)
+        route = Route(dialect="json")
+        self.assertEqual(Settings(route=(route,)).wired(), (route,))
+        self.assertEqual(Settings(route=(route,), http=Http(page=False)).wired(), ())
 
     def test_a_stream_is_truncated_by_segments_that_are_small_enough(self) -> None:
         for size, segment in (

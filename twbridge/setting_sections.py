@@ -274,6 +274,16 @@ class Websocket(Section):
     """Compress messages for clients that offer permessage-deflate, each once for all of them."""
 
 
+class Http(Section):
+    """What is served beside WebSockets, health checks and mounts."""
+
+    page: StrictBool = True
+    """Serve the chat page at `/`. A mount of `/` takes its place."""
+    api: StrictBool = True
+    """Serve `/api/publish`, `/api/poll`, `/api/call/...` and `/events`. Without them these paths are
+    free for a mount of `/`."""
+
+
 class Embedded(Section):
     """The broker inside this process, to try twbridge on one machine; keeps nothing."""
 

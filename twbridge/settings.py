@@ -18,6 +18,7 @@ from twbridge.setting_sections import (
     Auth,
     Embedded,
     Exchange,
+    Http,
     Limits,
     Listen,
     Log,
@@ -36,6 +37,7 @@ __all__ = [
     "Auth",
     "Embedded",
     "Exchange",
+    "Http",
     "Limits",
     "Listen",
     "Log",
@@ -71,6 +73,7 @@ class Settings(BaseSettings):
     auth: Auth = Auth()
     limits: Limits = Limits()
     websocket: Websocket = Websocket()
+    http: Http = Http()
     embedded: Embedded = Embedded()
     log: Log = Log()
 
@@ -120,10 +123,17 @@ class Settings(BaseSettings):
         used = self._used_exchanges()
         return tuple(name for name in used if name not in listed and _may_declare(name))
 
+    @property
+    def has_page(self) -> bool:
+        """Whether the chat page is served."""
+        return self.http.page and all(mount.path != "/" for mount in self.mount)
+
     def wired(self) -> tuple[Route, ...]:
         """The routes whose destinations are used: those of raw clients, and the chat page's."""
         return tuple(
-            route for number, route in enumerate(self.route) if not number or route.dialect == "raw"
+            route
+            for number, route in enumerate(self.route)
+            if route.dialect == "raw" or (not number and self.has_page)
         )
 
     def names(self) -> frozenset[str]:

@@ -42,6 +42,9 @@ class BridgeLink(FakeLink):
         self.unavailable.append(callback)
         return lambda: None
 
+    def on_publishing_lost(self, callback: Callable[[], object]) -> Callable[[], None]:
+        return lambda: None
+
     def start(self) -> None:
         self._diary.append("link started")
 

@@ -107,6 +107,20 @@ class PageTests(SiteTestCase):
                 file.content.decode(), r"innerHTML|outerHTML|insertAdjacentHTML|eval\(", name
             )
 
+    def test_without_a_page_the_library_is_all(self) -> None:
+        site = WebSite(lambda: self.ready, chat=None, clock=self.clock)
+        self.front.site = site
+        for path, status in {
+            "/": 404,
+            "/static/chat.js": 404,
+            "/static/index.html": 404,
+            "/static/twbridge.js": 200,
+            "/healthz": 200,
+        }.items():
+            self.assertEqual(self.ask(path).status, status, path)
+        self.assertFalse(site.knows("/static/icon.svg"))
+        self.assertTrue(self.site.knows("/static/icon.svg"))
+
     def test_a_browser_that_has_it_is_told_so(self) -> None:
         first = self.ask("/static/chat.js")
         self.assertEqual(first.headers["content-type"], "text/javascript; charset=utf-8")

@@ -23,7 +23,8 @@ from twbridge.settings import Listen, Settings
 from twbridge.sockets.admission import Admission
 from twbridge.sockets.census import Census
 from twbridge.sockets.front import Front, FrontFactory, FrontLimits
-from twbridge.sockets.origins import Listener
+from twbridge.sockets.heads import Head
+from twbridge.sockets.origins import Client, Listener
 from twbridge.web import call, events, poll, publish
 from twbridge.web.call import TaskCalls
 from twbridge.web.events import EventStreams
@@ -100,20 +101,24 @@ class Doors:
             local = listeners.is_loopback(port)
             door.front = self._front(listen, port.getHost(), local)
             self._ports.append(port)
-            where = listeners.shown(port)
-            _log.info("Clients connect to {where}", where=where)
-            if self._settings.allow:
-                continue
-            if local:
-                _log.info(
-                    "There are no [[allow]] rules: everything is allowed on {where}, "
-                    "to clients that call it localhost",
-                    where=where,
-                )
-            else:
-                _log.warn(
-                    "There are no [[allow]] rules: nothing is allowed on {where}", where=where
-                )
+            self._tell(listeners.shown(port), local)
+
+    def _tell(self, where: str, is_local: bool) -> None:
+        """Log what there is."""
+        _log.info("Clients connect to {where}", where=where)
+        if self._settings.mount:
+            paths = ", ".join(mount.path for mount in self._settings.mount)
+            _log.info("WSGI workers answer on {where} at {paths}", where=where, paths=paths)
+        if self._settings.allow:
+            return
+        if is_local:
+            _log.info(
+                "There are no [[allow]] rules: everything is allowed on {where}, "
+                "to clients that call it localhost",
+                where=where,
+            )
+        else:
+            _log.warn("There are no [[allow]] rules: nothing is allowed on {where}", where=where)
 
     def link_changed(self, state: str) -> None:
         """Tell every session of the link's new state."""
@@ -150,9 +155,10 @@ class Doors:
         polls = PollCalls(open_session, admission=admission, clock=clock)
         self._sessions += [sockets, streams, polls]
         self._sides += [sockets, streams, publishes, calls, polls]
+        has_api = self._settings.http.api
         site = WebSite(
             self._readiness,
-            chat=self._settings.route[0],
+            chat=self._settings.route[0] if self._settings.has_page else None,
             stream=chat_stream(self._settings),
             websocket_paths=self._routes,
             clock=clock,
@@ -160,8 +166,8 @@ class Doors:
         front = FrontFactory(
             sockets,
             site,
-            streams={events.PATH: streams},
-            calls={publish.PATH: publishes, call.PATH: calls, poll.PATH: polls},
+            streams={events.PATH: streams} if has_api else {},
+            calls={publish.PATH: publishes, call.PATH: calls, poll.PATH: polls} if has_api else {},
             relays=self._mounts(site, address, is_local).find,
             clock=clock,
             listener=listener,
@@ -179,7 +185,7 @@ class Doors:
         return Mounts(
             self._gateway,
             [Mount(each.path, each.body, each.timeout) for each in settings.mount],
-            lambda _head, client: is_open and client.local,
+            _Trial(is_open).may,
             site.knows,
             (getattr(address, "host", "localhost"), getattr(address, "port", 80)),
         )
@@ -195,6 +201,29 @@ class Doors:
             ping_timeout=websocket.ping_timeout,
             deflate=websocket.deflate,
         )
+
+
+class _Trial:
+    """Who may use mounts that nobody has named.
+
+    Args:
+        is_open: whether anybody may.
+    """
+
+    def __init__(self, is_open: bool) -> None:
+        self._is_open = is_open
+        self._told = False
+
+    def may(self, head: Head, client: Client) -> bool:
+        """Clients of this machine that call it so; the first other one is logged."""
+        if self._is_open and not client.local and not self._told:
+            self._told = True
+            _log.info(
+                "No [[mount]] names {path}: so workers answer there only clients that call this "
+                "machine localhost and come through no proxy",
+                path=head.path,
+            )
+        return self._is_open and client.local
 
 
 def chat_stream(settings: Settings) -> str:

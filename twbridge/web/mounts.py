@@ -17,15 +17,13 @@ from twbridge.sockets.heads import Head, Refusal
 from twbridge.sockets.origins import Client
 from twbridge.sockets.sides import AGAIN, IAnswering, IRelay, IRelayError
 from twbridge.wsgi.fields import forwarded
-from twbridge.wsgi.messages import WINDOW, Request
+from twbridge.wsgi.messages import WINDOW, Fields, Request
 from twbridge.wsgi.ports import Answering, Forwarded, Mount
 
 __all__ = ["Gateway", "Mounts", "Route"]
 
-#: Paths of our own, those that are still to come among them.
-_OWN: Final = "/api/"
-#: The first segment of a path, where it can be a mount that nobody has named.
-_FIRST: Final = re.compile(r"/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]{1,100}(?=/|$)").match
+#: The first segment of a path, where it can be a mount that nobody has named: no worker has /api.
+_FIRST: Final = re.compile(r"/(?!(?:\.{1,2}|api)(?:/|$))[A-Za-z0-9._~-]{1,100}(?=/|$)").match
 #: A name or an address, and a port (RFC 9110, section 7.2; RFC 3986, section 3.2.2).
 _HOST: Final = re.compile(
     r"([A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?"
@@ -55,6 +53,14 @@ def _server(host: str, secure: bool) -> tuple[str, int]:
     if match is None or port > 65_535:
         raise Refusal(400, "The header field host is not the name of a host.")
     return match[1], port
+
+
+def _fields(head: Head, client: Client) -> Fields:
+    """Those for the application: its ``Host`` is what the client called, also before a proxy."""
+    fields = forwarded(head.fields())
+    if client.forwarded and client.host:
+        return [each if each[0] != "host" else ("host", client.host) for each in fields]
+    return fields
 
 
 class Route:
@@ -109,7 +115,7 @@ class Route:
             "https" if client.secure else "http",
             _server(client.host, client.secure) if client.host else self._server,
             ("" if client.address == _NO_ADDRESS else client.address, 0),
-            forwarded(head.fields()),
+            _fields(head, client),
             length,
             b"",
             True,
@@ -165,7 +171,7 @@ class Mounts:
 
     def _find(self, head: Head, client: Client) -> Route | None:
         path = head.path
-        if path[:1] != "/" or path.startswith(_OWN) or self._knows(path):
+        if path[:1] != "/" or self._knows(path):
             return None
         for route in self._routes:
             if route.has(path):

@@ -16,6 +16,7 @@ from twbridge.web.files import CONTENT_SECURITY_POLICY, File, load
 
 _log = Logger()
 
+_LIBRARY: Final = "twbridge.js"
 _HEADERS: Final = (
     (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
     (b"x-content-type-options", b"nosniff"),
@@ -176,7 +177,7 @@ class WebSite(server.Site):
 
     Args:
         readiness: ready or not, and why; see `Readiness.answer`.
-        chat: the route whose path and destinations the chat page uses.
+        chat: the route whose path and destinations the chat page uses; None: there is no page.
         stream: the destination of the stream that keeps the chat's messages; empty: none does.
         websocket_paths: where a plain request is told to upgrade.
         clock: for the time-out of idle connections.
@@ -190,36 +191,30 @@ class WebSite(server.Site):
         self,
         readiness: Callable[[], tuple[bool, str]],
         *,
-        chat: Route,
+        chat: Route | None,
         stream: str = "",
         websocket_paths: Iterable[str] = ("/ws",),
         clock: IReactorTime,
         idle_seconds: float = 15.0,
     ) -> None:
-        # Relative, for proxies that serve the bridge under a path of their own.
-        statics = load(
-            socket=f".{chat.path}",
-            subscribe=chat.subscribe,
-            publish=chat.publish,
-            stream=stream,
-        )
-        page = _Static(statics["index.html"])
+        statics = _statics(chat, stream)
         children: dict[str, resource.Resource] = {
-            "": page,
             "static": _Folder({name: _Static(file) for name, file in statics.items()}),
             "healthz": _Live(lambda: (200, "alive")),
             "readyz": _Live(lambda: _status(*readiness())),
         }
+        leaves = {f"/{name}" for name in children if name != "static"}
+        if chat is not None:
+            children[""] = _Static(statics["index.html"])
         super().__init__(  # type: ignore[no-untyped-call]
             _Folder(children), requestFactory=_Request, reactor=clock, timeout=idle_seconds
         )
         self._paths = frozenset(websocket_paths)
-        leaves = {f"/{name}" for name in children if name not in ("", "static")}
         self._own = self._paths | leaves | {f"/static/{name}" for name in statics}
         self._upgrade = _Line(426, "This is a WebSocket.", [(b"upgrade", b"websocket")])
 
     def knows(self, path: str) -> bool:
-        """Whether a path, as sent, is one that nobody else may have. The chat page is not."""
+        """Whether a path, as sent, is one that nobody else may have. ``/`` is not."""
         return path in self._own
 
     def getResourceFor(self, request: server.Request) -> resource.Resource:
@@ -237,6 +232,15 @@ class WebSite(server.Site):
             path=request.path.decode("latin-1"),
             status=request.code,
         )
+
+
+def _statics(chat: Route | None, stream: str) -> dict[str, File]:
+    """The files below ``/static/``: without the chat page the library is all of them."""
+    if chat is None:
+        return {_LIBRARY: load(socket="", subscribe="", publish="")[_LIBRARY]}
+    # Relative, for proxies that serve the bridge under a path of their own.
+    socket, subscribe, publish = f".{chat.path}", chat.subscribe, chat.publish
+    return load(socket=socket, subscribe=subscribe, publish=publish, stream=stream)
 
 
 def _status(ready: bool, why: str) -> tuple[int, str]:
