@@ -529,7 +529,7 @@ class MistakeTests(SettingsTestCase):
         self.assertEqual(line, "listen has tcp:1 twice")
 
     def test_a_mount_is_no_path_of_the_bridge_nor_of_a_route(self) -> None:
-        for path in ("/api", "/api/x", "/static/app", "/healthz", "app", "/app/", ""):
+        for path in ("/api", "/api/x", "/static/app", "/healthz", "app", "/app//", "//", ""):
             (line,) = self.mistakes(f'[[mount]]\npath = "{path}"')
             self.assertRegex(line, r"^mount\[0\].path \(FILE\) must ")
         self.assertEqual(
@@ -544,6 +544,12 @@ class MistakeTests(SettingsTestCase):
         self.assertEqual(line, "mount[0].path (FILE) must have 200 characters at most")
         path = self.write(f'[[mount]]\npath = "/{"a" * 199}"')
         self.assertEqual(len(load(None, {}, path).settings.mount[0].path), 200)
+
+    def test_a_mount_may_end_with_a_slash(self) -> None:
+        settings = load(
+            None, {}, self.write('mount = [{ path = "/app/" }, { path = "/" }]')
+        ).settings
+        self.assertEqual([each.path for each in settings.mount], ["/app", "/"])
 
     def test_a_mount_has_limits(self) -> None:
         for key, wrong in (("body", 0), ("timeout", 0), ("timeout", 3601)):

@@ -280,8 +280,8 @@ class Http(Section):
     page: StrictBool = True
     """Serve the chat page at `/`. A mount of `/` takes its place."""
     api: StrictBool = True
-    """Serve `/api/publish`, `/api/poll`, `/api/call/...` and `/events`. Without them these paths are
-    free for a mount of `/`."""
+    """Serve `/api/publish`, `/api/poll`, `/api/call/...` and `/events`. Without them these paths
+    are free for a mount of `/`."""
 
 
 class Embedded(Section):

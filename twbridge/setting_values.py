@@ -67,7 +67,9 @@ def is_path(text: str) -> str:
 def is_mount(text: str) -> str:
     if len(text) > MOUNT_MAX:
         raise ValueError(f"must have {MOUNT_MAX} characters at most")
-    return text if text == "/" else _path(text, "/app, or /", RESERVED_PATHS[1:])
+    if text == "/":
+        return text
+    return _path(text.removesuffix("/"), "/app, or /", RESERVED_PATHS[1:])
 
 
 def _path(text: str, like: str, reserved: Iterable[str]) -> str:

@@ -138,7 +138,7 @@ class MountTests(SynchronousTestCase):
     """Where it may be mounted."""
 
     def test_what_is_no_path_is_refused_in_one_line(self) -> None:
-        for mount in ("app", "/a b", "/a//b", "/" + "a" * 300, "/api/x"):
+        for mount in ("", "app", "/a b", "/a//b", "/" + "a" * 300, "/api/x"):
             said = CliRunner().invoke(
                 main, ["wsgi-worker", SMALL, "--mount", mount, "--amqp-url", "amqp://nowhere"]
             )

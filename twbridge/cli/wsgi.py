@@ -73,8 +73,7 @@ def wsgi_worker(
 
 def _checked(mount: str) -> str:
     """The path without a slash at its end."""
-    path = mount.rstrip("/") or "/"
     try:
-        return values.is_mount(path)
+        return values.is_mount(mount)
     except ValueError as error:
         leave(f"the mount {mount!r} {error}")
