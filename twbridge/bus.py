@@ -90,7 +90,8 @@ class BusError(TwbridgeError):
     Attributes:
         channel: the channel.
         failures: their exceptions, in the order of the listeners.
-        results: what the others returned, in that order.
+        results: what the others returned, in that order. What becomes of Deferreds among them is
+            the caller's to see to.
     """
 
     def __init__(self, channel: str, failures: list[Exception], results: list[Any]) -> None:
