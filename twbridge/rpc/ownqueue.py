@@ -43,7 +43,8 @@ class OwnQueue:
         exchange: declared first. None: it is not bound, and found by its name alone.
         on_delivery: called with each message.
         on_up: called each time that the queue is there and bound.
-        on_lost: called each time that it is gone.
+        on_lost: called each time that it is gone, and when the link is lost while it is being
+            bound: messages may have come by then.
     """
 
     def __init__(
@@ -90,8 +91,9 @@ class OwnQueue:
         return up
 
     def stop(self) -> Deferred[None]:
-        """Let the queue go; fires when the broker has. Never fails."""
+        """Let the queue go, and its bindings; fires when the broker has. Never fails."""
         loop, self._loop = self._loop, None
+        self._bindings.clear()
         consumer, self._consumer = self._consumer, None
         if loop is not None:
             loop.cancel()
@@ -167,25 +169,32 @@ class OwnQueue:
                 self._call(self._on_lost)
 
     async def _begin(self) -> None:
-        link, exchange = self._link, self._bound_to
+        link = self._link
         self._ended = Deferred()
         if self._exchange is not None:
             await link.declare(self._exchange)
         consumer = await link.consume(Queue(), self._on_delivery, no_ack=True, on_end=self._end)
         consumer.on_established, consumer.on_lost = self._up, self._lost
         try:
-            todo = dict(self._bindings)
-            while todo:
-                for key, binding in todo.items():
-                    await consumer.bind(exchange, key, binding.arguments)
-                # More may have been asked for meanwhile.
-                done = todo
-                todo = {key: each for key, each in self._bindings.items() if key not in done}
+            await self._bind_all(consumer)
         except BaseException:
             consumer.on_lost = consumer.on_established = _nothing
             consumer.cancel()
             raise
         self._consumer = consumer
+
+    async def _bind_all(self, consumer: Consumer) -> None:
+        """Have it bound as is wanted, which may change meanwhile."""
+        exchange, bound = self._bound_to, dict[str, _Binding]()
+        while bound != self._bindings:
+            for key, binding in list(bound.items()):
+                if self._bindings.get(key) is not binding:
+                    del bound[key]
+                    await consumer.unbind(exchange, key, binding.arguments)
+            for key, binding in list(self._bindings.items()):
+                if key not in bound and self._bindings.get(key) is binding:
+                    await consumer.bind(exchange, key, binding.arguments)
+                    bound[key] = binding
 
     def _up(self) -> None:
         if self.name:
@@ -193,8 +202,7 @@ class OwnQueue:
             self._call(self._on_up)
 
     def _lost(self) -> None:
-        if self._consumer is not None:
-            self._call(self._on_lost)
+        self._call(self._on_lost)
 
     def _call(self, owner: Callable[[], object]) -> None:
         """Tell the owner; what it raises ends nothing here."""
