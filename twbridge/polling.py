@@ -16,7 +16,7 @@
 The channels are those of ``Caller.publish``. The answer is one message, as it was published; 204
 where there was none in time. Its header ``Twbridge-Number`` goes into the next request as
 ``?after=``, which then misses nothing in between: what is published is kept for a while, and what
-could not be kept is told in ``Twbridge-Missed``.
+could not be kept is told in ``Twbridge-Missed``. An empty ``?after=`` asks for the first number.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from twisted.web.http import NO_CONTENT
 from twisted.web.iweb import IRequest
 from twisted.web.server import NOT_DONE_YET
 
-from twbridge.errors import TwbridgeError
+from twbridge.errors import EncodeError, TwbridgeError
 from twbridge.polled import KEPT, KEPT_BYTES, NUMBER, Answer, Channel, Poll, line, unavailable
 from twbridge.rpc.caller import Caller
 from twbridge.rpc.names import check_channel
@@ -51,6 +51,8 @@ MOST_POLLS: Final = 10_000
 #: Channels at a time; more are answered with 503.
 MOST_CHANNELS: Final = 1_000
 
+#: What scripts of other origins may read, where the application lets them have the answer.
+_EXPOSED: Final = b"Twbridge-Number, Twbridge-Missed, Twbridge-Channel, Retry-After"
 _COMMON: Final = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -84,6 +86,7 @@ class Polls:
         self._token = token
         self._channels: dict[str, Channel] = {}
         self._waiting = 0
+        self._stopped = False
 
     def __len__(self) -> int:
         """How many requests wait."""
@@ -102,19 +105,20 @@ class Polls:
 
         Args:
             request: its parameter ``after`` is the ``Twbridge-Number`` of the last message that
-                the client has. Without it, only what is published from now on counts.
+                the client has; empty, the present one is answered, once the broker has the
+                subscription. Without it, only what is published from now on counts.
             channel: a name, or a topic pattern: ``*`` is one word, ``#`` any number.
             timeout: seconds that it may take: over 0, up to ``LONGEST``.
 
-        Fires with the body, and has set the status and the header of the answer: 200, a message;
-        204, there was none in time; 400, ``after`` is no such number; 503, the broker is away, or
-        too many wait. Fails with CancelledError when the client has left: nothing of it stays then.
+        Fires with the body, and has set the status and the header of the answer, but for the
+        length: 200, a message; 204, there was none in time, or what there was is lost; 400,
+        ``after`` is no such number, or no channel can have that name; 503, the broker is away, the
+        caller or this was stopped, or too many wait. Fails with CancelledError when the client has
+        left: nothing of it stays then.
 
         Raises:
-            EncodeError: no channel can have that name.
             ValueError: nobody can wait that long.
         """
-        check_channel(channel)
         if not 0 < timeout <= LONGEST:  # nor is NaN
             raise ValueError(f"timeout has to be over 0 and up to {LONGEST:g} seconds")
         if getattr(request, "_disconnected", False):
@@ -132,37 +136,60 @@ class Polls:
         return NOT_DONE_YET
 
     def stop(self) -> Deferred[None]:
-        """Answer all that wait with 204 or 503, and listen no more. Before the caller stops.
+        """Answer all that wait with 204 or 503, and listen no more: from now on all get a 503.
 
         Fires when the broker has taken the subscriptions back. Never fails.
         """
+        self._stopped = True
         gone = [self._forget(channel) for channel in list(self._channels.values())]
         return gatherResults(gone).addCallback(lambda _: None)
 
     # -- inside
 
     def _wait(self, after: str | None, name: str, timeout: float) -> Deferred[Answer]:
-        number = None if after is None else NUMBER.fullmatch(after)
-        if after is not None and number is None:
-            return succeed(line(400, "The parameter after is the Twbridge-Number of an answer."))
+        refusal = self._refusal(after, name)
+        if refusal is not None:
+            return succeed(refusal)
         known = self._channels.get(name)
-        if self._waiting >= MOST_POLLS or (known is None and self.channels >= MOST_CHANNELS):
-            return succeed(unavailable("Too many wait here, come back later."))
         channel = known or Channel(name, self._token())
-        poll = channel.poll(number, Deferred())
+        answer: Deferred[Answer] = Deferred()
+        poll = channel.poll(after, answer) if after else channel.begin(answer, asks=after == "")
         there = channel.answer(poll)
         if there is not None:
+            if channel.linger is not None:
+                channel.linger.reset(LINGER)
             return succeed(there)
         self._waiting += 1
         channel.polls[poll] = None
         if channel.linger is not None:
             channel.linger.cancel()
             channel.linger = None
-        poll.timer = self._clock.callLater(timeout, self._late, channel, poll)
-        poll.answer.addBoth(self._over, channel, poll)
+        seconds = min(timeout, self._patience) if channel.away else timeout
+        poll.timer = self._clock.callLater(seconds, self._late, channel, poll)
+        answer.addBoth(self._over, channel, poll)
         if known is None:
             self._listen(channel)
-        return poll.answer
+        return answer
+
+    def _refusal(self, after: str | None, name: str) -> Answer | None:
+        if self._stopped:
+            return unavailable("Nothing is listened to any more, come back later.")
+        try:
+            check_channel(name)
+        except EncodeError as error:
+            why = str(error)
+            return line(400, f"{why[0].upper()}{why[1:]}.")
+        if after and not NUMBER.fullmatch(after):
+            return line(400, "The parameter after is the Twbridge-Number of an answer.")
+        known = name in self._channels
+        if self._waiting >= MOST_POLLS or (not known and self.channels >= MOST_CHANNELS):
+            return unavailable("Too many wait here, come back later.")
+        return None
+
+    @property
+    def _patience(self) -> float:
+        """Seconds that a request waits for a broker that is away."""
+        return self._caller.link.options.timeout
 
     def _late(self, channel: Channel, poll: Poll) -> None:
         poll.answer.callback(channel.nothing(poll))
@@ -181,8 +208,25 @@ class Polls:
     def _listen(self, channel: Channel) -> None:
         self._channels[channel.name] = channel
         self._caller.subscribe_raw(
-            channel.name, channel.heard, on_gap=channel.interrupted
-        ).addCallbacks(channel.standing, partial(self._refused, channel))
+            channel.name,
+            channel.heard,
+            on_gap=partial(self._interrupted, channel),
+            on_up=channel.standing,
+            on_end=partial(self._ended, channel),
+        ).addCallbacks(lambda _: channel.standing(), partial(self._refused, channel))
+
+    def _interrupted(self, channel: Channel) -> None:
+        channel.interrupted()
+        latest = self._clock.seconds() + self._patience
+        for poll in channel.polls:
+            if poll.timer is not None and poll.timer.getTime() > latest:
+                poll.timer.reset(self._patience)
+
+    def _ended(self, channel: Channel) -> None:
+        """The caller was stopped: nothing comes here any more, also when it starts again."""
+        if self._channels.get(channel.name) is channel:
+            channel.interrupted()
+            self._drop(channel)
 
     def _refused(self, channel: Channel, failure: Failure) -> None:
         if self._channels.get(channel.name) is channel:
@@ -218,11 +262,13 @@ def _apply(request: Any, answer: Answer) -> bytes:
     request.setResponseCode(answer.status)
     for name, value in (_COMMON | answer.fields).items():
         request.setHeader(name.encode(), value.encode("latin-1"))
-    if answer.status != NO_CONTENT:
-        request.setHeader(b"content-length", b"%d" % len(answer.body))
+    # One more field: the application may expose others.
+    request.responseHeaders.addRawHeader(b"access-control-expose-headers", _EXPOSED)
     return answer.body
 
 
 def _finish(request: Any, body: bytes) -> None:
+    if request.code != NO_CONTENT:
+        request.setHeader(b"content-length", b"%d" % len(body))
     request.write(body)
     request.finish()

@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Callable, Mapping
 from enum import Enum
 from itertools import count
-from types import TracebackType
 from typing import Any, Final, TypeAlias
 
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, fail, succeed
@@ -138,12 +137,7 @@ class Caller:
             raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
     def __len__(self) -> int:
@@ -286,11 +280,13 @@ class Caller:
         callback: RawCallback,
         *,
         on_gap: Callable[[], object] = lambda: None,
+        on_up: Callable[[], object] = lambda: None,
+        on_end: Callable[[], object] = lambda: None,
     ) -> Deferred[None]:
         """As :meth:`subscribe`, with each body as it travels; see ``PubSub.subscribe_raw``."""
         if not self._started:
             return fail(NotReady(NOT_STARTED))
-        return self._pubsub.subscribe_raw(channel, callback, on_gap)
+        return self._pubsub.subscribe_raw(channel, callback, on_gap, on_up, on_end)
 
     def unsubscribe(
         self, channel: str, callback: Callback | RawCallback | None = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from inspect import isawaitable
 from typing import Any
 
@@ -34,11 +35,19 @@ Callback = Callable[[str, Any], object]
 RawCallback = Callable[[str, Body], object]
 
 
-@dataclass(frozen=True, slots=True)
+def _nothing() -> None:
+    pass
+
+
+@dataclass(slots=True, eq=False)
 class _Subscriber:
     callback: Callable[[str, Any], object]
     raw: bool
-    on_gap: Callable[[], object]
+    on_gap: Callable[[], object] = _nothing
+    on_up: Callable[[], object] = _nothing
+    on_end: Callable[[], object] = _nothing
+    # None until the broker has had the subscription for the first time.
+    stands: bool | None = None
 
 
 class PubSub:
@@ -54,7 +63,9 @@ class PubSub:
         self._link = link
         self._serializers = serializers
         self._exchange = Exchange(PUBSUB, "topic")
-        self._queue = OwnQueue(link, clock, self._exchange, self._delivered, on_lost=self._lost)
+        self._queue = OwnQueue(
+            link, clock, self._exchange, self._delivered, on_up=self._up, on_lost=self._lost
+        )
         self._declared: Deferred[None] | None = None
         self._patterns: dict[str, tuple[Callable[[str], bool], list[_Subscriber]]] = {}
 
@@ -106,18 +117,26 @@ class PubSub:
         nothing is subscribed, with ChannelClosed, with NotReady when the link is not up in time,
         or with EncodeError.
         """
-        return self._subscribe(channel, _Subscriber(callback, False, _nothing))
+        return self._subscribe(channel, _Subscriber(callback, False))
 
     def subscribe_raw(
-        self, channel: str, callback: RawCallback, on_gap: Callable[[], object]
+        self,
+        channel: str,
+        callback: RawCallback,
+        on_gap: Callable[[], object] = _nothing,
+        on_up: Callable[[], object] = _nothing,
+        on_end: Callable[[], object] = _nothing,
     ) -> Deferred[None]:
         """As `subscribe`, with bodies as they travel.
 
         Args:
-            on_gap: called each time that messages may be missed from now on, until the connection
-                is there again.
+            on_gap: called each time that messages may be missed from now on, until `on_up`. Some
+                may come all the same.
+            on_up: called each time that the broker has the subscription again. What could not be
+                read is told with `on_gap` and, at once, `on_up`.
+            on_end: called when `stop` has ended the subscription; nothing is called any more.
         """
-        return self._subscribe(channel, _Subscriber(callback, True, on_gap))
+        return self._subscribe(channel, _Subscriber(callback, True, on_gap, on_up, on_end))
 
     def _subscribe(self, channel: str, subscriber: _Subscriber) -> Deferred[None]:
         try:
@@ -132,9 +151,11 @@ class PubSub:
         started = self._queue.start()
         bound = self._queue.bind(channel)
         started.addErrback(lambda failure: failure.trap(TwbridgeError) and None)
-        return bound.addErrback(self._not_subscribed, channel, subscriber)
+        return bound.addCallbacks(
+            partial(_stands, subscriber), partial(self._not_subscribed, channel, subscriber)
+        )
 
-    def _not_subscribed(self, failure: Failure, channel: str, subscriber: _Subscriber) -> Failure:
+    def _not_subscribed(self, channel: str, subscriber: _Subscriber, failure: Failure) -> Failure:
         self._drop(channel, subscriber.callback)
         if channel not in self._patterns:
             self._queue.unbind(channel)  # others that have left meanwhile had bound it
@@ -164,9 +185,13 @@ class PubSub:
 
     def stop(self) -> Deferred[None]:
         """End all subscriptions. Never fails."""
+        ended = [each for each in self._subscribers() if each.stands is not None]
         self._patterns.clear()
         self._declared = None
-        return self._queue.stop()
+        stopped = self._queue.stop()
+        for each in ended:
+            _tell(each.on_end)
+        return stopped
 
     def _delivered(self, delivery: Delivery) -> None:
         channel = delivery.routing_key
@@ -178,6 +203,14 @@ class PubSub:
         ]
         try:
             body = body_of(delivery)
+        except Exception as error:
+            _log.warn("A message on {channel} can't be read: {error}", channel=channel, error=error)
+            for each in called:
+                if each.stands:
+                    _tell(each.on_gap)
+                    _tell(each.on_up)
+            return
+        try:
             for each in called:
                 if each.raw:
                     self._call(each.callback, channel, body)
@@ -189,10 +222,20 @@ class PubSub:
         for each in called:
             self._call(each.callback, channel, value)
 
+    def _subscribers(self) -> list[_Subscriber]:
+        return [each for _, subscribers in self._patterns.values() for each in subscribers]
+
     def _lost(self) -> None:
-        for _, subscribers in list(self._patterns.values()):
-            for each in list(subscribers):
-                each.on_gap()
+        for each in self._subscribers():
+            if each.stands is not None:
+                each.stands = False
+                _tell(each.on_gap)
+
+    def _up(self) -> None:
+        for each in self._subscribers():
+            if each.stands is False:
+                each.stands = True
+                _tell(each.on_up)
 
     def _call(self, callback: Callable[[str, Any], object], channel: str, value: Any) -> None:
         try:
@@ -210,9 +253,16 @@ def _pass_on(result: Any, to: Deferred[None]) -> Any:
     return None
 
 
+def _stands(subscriber: _Subscriber, _result: None) -> None:
+    subscriber.stands = True
+
+
+def _tell(hook: Callable[[], object]) -> None:
+    try:
+        hook()
+    except Exception:
+        _broke(Failure())
+
+
 def _broke(failure: Failure) -> None:
     _log.failure("A subscriber broke", failure)
-
-
-def _nothing() -> None:
-    pass
