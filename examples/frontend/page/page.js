@@ -62,17 +62,16 @@ on("publish", "publish-said", async () => {
 
 /** Long polling: each answer is one line, and its number is where the next request goes on. */
 async function follow() {
-  let number = null;
+  let number = ""; // asks for one, at once: what is published from then on is not missed
   for (;;) {
     try {
-      const path = number === null ? "subscribe" : `subscribe?after=${number}`;
       // "no-store", else windows that ask for the same wait for each other: one fills the cache.
-      const answer = await fetch(path, {cache: "no-store"});
+      const answer = await fetch(`subscribe?after=${number}`, {cache: "no-store"});
       if (!answer.ok) throw new Error(await sentence(answer));
       number = answer.headers.get("Twbridge-Number");
       const missed = answer.headers.get("Twbridge-Missed");
       if (missed) show(element("p", `Lines are missing here: ${missed}.`, "remark"));
-      if (answer.status === 200) show(line(await answer.json())); // 204: none in 25 s
+      if (answer.status === 200) show(line(await answer.json())); // 204: none
     } catch {
       await pause(1000);
     }
