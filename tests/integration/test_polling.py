@@ -74,6 +74,10 @@ class News:
     def news(self, request: IRequest) -> Deferred[bytes]:
         return self.polls.wait(request, self.channel, timeout=25)
 
+    @app.route("/wrapped")
+    async def wrapped(self, request: IRequest) -> bytes:
+        return b'{"news":' + await self.polls.wait(request, self.channel, timeout=25) + b"}"
+
     @app.route("/brief")
     def brief(self, request: IRequest) -> Deferred[bytes]:
         return self.polls.wait(request, self.channel, timeout=0.2)
@@ -200,6 +204,25 @@ class PollScenarios(SubscriptionCase):
         self.assertEqual(seen, list(range(10)))
         answer = await client.poll("/brief", after=answer.fields["twbridge-number"])
         self.assertEqual((answer.status, answer.body), (204, b""))
+
+    async def test_with_the_number_first_nothing_is_lost_and_a_lost_link_is_told(self) -> None:
+        polls, caller, channel, port = await self.news()
+        client = self.client(port)
+        answer = await client.poll("/news", after="")
+        self.assertEqual((answer.status, answer.body), (204, b""))
+        await caller.publish(channel, 1)
+        answer = await client.poll("/wrapped", after=answer.fields["twbridge-number"])
+        self.assertEqual((answer.json, answer.fields.get("twbridge-missed")), ({"news": 1}, None))
+        polling = client.poll("/news", after=answer.fields["twbridge-number"])
+        await self.until(lambda: len(polls) == 1)
+        await caller.link.stop()
+        caller.link.start()
+        answer = await polling
+        self.assertEqual((answer.status, answer.fields["twbridge-missed"]), (204, "unknown"))
+        polling = client.poll("/news", after=answer.fields["twbridge-number"])
+        await self.until(lambda: len(polls) == 1)
+        await caller.publish(channel, 2)
+        self.assertEqual((await polling).json, 2)
 
     async def test_200_that_leave_an_application_are_gone_from_memory(self) -> None:
         polls, caller, channel, port = await self.news()
