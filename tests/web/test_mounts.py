@@ -199,7 +199,7 @@ class GuessTests(MountsCase):
 
     def test_it_has_defaults(self) -> None:
         self.ask("/app/x", host="localhost")
-        self.assertEqual(self.gateway.requests[0][1], Mount("/app"))
+        self.assertEqual(self.gateway.requests[0][1], Mount("/app", named=False))
 
     def test_without_a_worker_there_is_nothing(self) -> None:
         socket = self.ask("/app/x")

@@ -197,12 +197,19 @@ class GatewayCase(SynchronousTestCase):
         found: str = self.requests[number].properties["correlation_id"]
         return found
 
-    def say(self, message: ToBridge | bytes, id: str | None = None, control: str = "w1") -> None:
+    def say(
+        self,
+        message: ToBridge | bytes,
+        id: str | None = None,
+        control: str = "w1",
+        worker: str = "a",
+    ) -> None:
         """What a worker says, about the last request by default."""
         body = message if isinstance(message, bytes) else encode(message)
         if id is None:
             id = self.requests[-1].properties["correlation_id"]
-        self.consumer.deliver(delivery("replies", body, "", correlation_id=id, reply_to=control))
+        properties = {"correlation_id": id, "reply_to": control, "app_id": worker}
+        self.consumer.deliver(delivery("replies", body, "", **properties))
 
     @property
     def requests(self) -> list[FakePublish]:

@@ -49,6 +49,22 @@ class BrokerTests(GatewayCase):
         self.link.published[-1].answer.callback(None)
         self.assertEqual(self.gateway.pending, 0)
 
+    def test_while_the_broker_is_away_for_long_nobody_waits_for_it(self) -> None:
+        self.link.become("connecting")
+        waiting, _ = self.forward(body=None)
+        self.advance(9.75)
+        self.link.become("blocked")
+        self.assertEqual(waiting.status, 0)
+        self.advance(0.5)
+        client, _ = self.forward(body=None)
+        self.assertEqual((client.status, client.errors[0].unserved), (503, False))
+        self.link.become("ready")
+        client, _ = self.forward()
+        self.say(ok())
+        self.assertTrue(client.complete)
+        self.link.become("connecting")
+        self.assertEqual(self.forward()[0].status, 0)
+
     def test_a_request_that_waits_at_the_link_is_given_up(self) -> None:
         self.link.writes = False
         client, _ = self.forward(mount=Mount("/app", timeout=60.0))

@@ -43,6 +43,7 @@ class DeadlineTests(GatewayCase):
         self.assertEqual(client.status, 0)
         self.advance(2.0)
         self.assertEqual((client.body, client.status), (b"ab", 504))
+        self.assertEqual(self.told()[-1], Cancel("gone"), "it may end by itself")
 
     def test_a_request_that_nobody_takes(self) -> None:
         client, _ = self.forward()

@@ -74,9 +74,33 @@ class BadWorkerTests(GatewayCase):
     def test_two_answers(self) -> None:
         client, _ = self.forward()
         self.say(ok(b"a", True))
-        self.say(ok(b"b", False), control="w2")
+        self.say(ok(b"b", False))
         self.assertEqual((client.body, client.status), (b"a", 502))
-        self.assertEqual((self.told("w1"), self.told("w2")), ([Cancel("gone")],) * 2)
+        self.assertEqual(self.told("w1"), [Cancel("gone")])
+
+    def test_the_answer_of_another_worker_is_ended_and_not_the_first(self) -> None:
+        """One that was away for a moment goes on with what another one was given meanwhile."""
+        client, forwarded = self.forward()
+        client.on_data = forwarded.drained
+        self.say(Accepted("a"))
+        self.say(Accepted("b"), control="w2", worker="b")
+        self.say(ok(b"one", True), control="w1 again")
+        self.assertEqual(self.told("w2"), [Cancel("gone")])
+        self.say(Accepted("b"), control="w2", worker="b")
+        self.say(ok(b"two", True), control="w2", worker="b")
+        self.say(Part(1, b"two", False), control="w2", worker="b")
+        self.say(Failed("lost", ""), control="w2", worker="b")
+        self.assertEqual(self.told("w2"), [Cancel("gone")] * 3)
+        self.say(Part(1, b"-one", False), control="w1 again")
+        self.assertEqual((client.body, client.complete), (b"one-one", True))
+        self.assertNotIn(Cancel("gone"), self.told("w1 again"))
+
+    def test_the_one_that_answers_first_is_heard(self) -> None:
+        client, _ = self.forward()
+        self.say(Accepted("a"))
+        self.say(ok(b"two", False), control="w2", worker="b")
+        self.assertEqual((client.body, client.complete), (b"two", True))
+        self.assertEqual((self.told("w1"), self.told("w2")), ([Cancel("gone")], []))
 
     def test_a_head_that_is_none(self) -> None:
         for start in (

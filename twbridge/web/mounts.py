@@ -70,17 +70,13 @@ class Route:
         gateway: where requests go.
         mount: of the application.
         server: what the client calls, where it does not say.
-        guessed: nobody has named the mount.
     """
 
-    def __init__(
-        self, gateway: Gateway, mount: Mount, server: tuple[str, int], *, guessed: bool = False
-    ) -> None:
+    def __init__(self, gateway: Gateway, mount: Mount, server: tuple[str, int]) -> None:
         self.mount = mount
         self.limit = mount.body
         self._gateway = gateway
         self._server = server
-        self._guessed = guessed
         self._name = mount.script_name
         self.below = f"{self._name}/"
 
@@ -126,7 +122,7 @@ class Route:
 
     def refusal(self, error: IRelayError) -> Refusal:
         """How the client is told that there is no answer."""
-        if error.unserved and self._guessed:
+        if error.unserved and not self.mount.named:
             return Refusal(404, f"There is nothing here, and no worker serves {self._name}.")
         return Refusal(error.status, error.sentence, AGAIN if error.status == 503 else ())
 
@@ -155,7 +151,7 @@ class Mounts:
         self._is_open = is_open
         self._knows = knows
         self._guess = lru_cache(maxsize=_REMEMBERED)(
-            lambda path: Route(gateway, Mount(path), server, guessed=True)
+            lambda path: Route(gateway, Mount(path, named=False), server)
         )
 
     def find(self, head: Head, client: Client) -> Route | None:

@@ -87,7 +87,11 @@ class Gateway:
             link.on_pressure(self._pressure),
             link.on_return(self._returned),
             link.on_publishing_lost(self._cut),
+            link.on_state(self._state),
         ]
+        #: Since when the broker has been away, or has taken nothing.
+        self._away_since: float | None = None
+        self._state(link.state)
 
     # -- for whoever speaks HTTP ----------------------------------------------------------------
 
@@ -112,6 +116,8 @@ class Gateway:
         self._pending[id] = pending
         if self._stopped or self._link.state in ("closing", "closed"):
             pending.fail(GatewayError(503, STOPPING))
+        elif self._is_away:
+            pending.fail(GatewayError(503, NO_BROKER))
         elif self._link.pressed or len(self._held) >= HELD_MAX:
             pending.fail(GatewayError(503, BUSY))
         elif self._abandoned.is_full(mount.queue, self.seconds()):
@@ -141,6 +147,12 @@ class Gateway:
         self._cancels.clear()
         self._reply_to = ""
         return self._replies.stop()
+
+    @property
+    def _is_away(self) -> bool:
+        """Whether requests have waited for the broker in vain already."""
+        since = self._away_since
+        return since is not None and self.seconds() - since > self.patience
 
     # -- for its requests -----------------------------------------------------------------------
 
@@ -257,7 +269,7 @@ class Gateway:
             self._stray(id, control, message)
             return
         try:
-            pending.take(message, control)
+            pending.take(message, control, properties.get("app_id", ""))
         except Exception:
             _log.failure("The answer to a request of {path} broke", path=pending.mount.path)
             pending.fail(GatewayError(502, "The answer can't be passed on."))
@@ -294,6 +306,12 @@ class Gateway:
         for each in list(self._pending.values()):
             if each.unsure:
                 each.fail(GatewayError(502, LOST_BROKER))
+
+    def _state(self, state: str) -> None:
+        if state == "ready":
+            self._away_since = None
+        elif self._away_since is None:
+            self._away_since = self.seconds()
 
     def _pressure(self, pressed: bool) -> None:
         waiting, self._waiting = self._waiting, {}

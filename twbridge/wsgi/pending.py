@@ -6,6 +6,9 @@ to the log and one to the worker.
 
 from __future__ import annotations
 
+from typing import Final
+
+from twbridge.wsgi import sentences
 from twbridge.wsgi.messages import (
     SAFE,
     Credit,
@@ -21,10 +24,13 @@ from twbridge.wsgi.messages import (
 )
 from twbridge.wsgi.phases import AWAY_SECONDS, BODY_SECONDS, LOOK_SECONDS, TAKE_SECONDS, Phase, Way
 from twbridge.wsgi.ports import Answering, GatewayError, Mount
-from twbridge.wsgi.sentences import FAILED, LATE, LOST_WORKER, NO_BROKER, UNSERVED
 from twbridge.wsgi.windows import AnswerBody, RequestBody
 
 __all__ = ["Pending"]
+
+#: What the client is told at the deadline, with a worker and before one has it.
+_SILENT: Final = (504, sentences.LATE)
+_LATE: Final = {Phase.HELD: (503, sentences.NO_BROKER), Phase.SENT: (504, sentences.NOT_FREE)}
 
 
 class Pending:
@@ -50,6 +56,7 @@ class Pending:
         "_uploads",
         "_wanting",
         "_way",
+        "_worker",
         "control",
         "had_worker",
         "id",
@@ -69,8 +76,8 @@ class Pending:
         self.phase = Phase.NEW
         #: The queue of the worker that has it; empty: there is none, or not at the moment.
         self.control = ""
-        #: Whether a worker has had it that is no more.
-        self.had_worker = False
+        self._worker = ""
+        self.had_worker = False  # one that is no more
         self._answer = answer
         self._way = way
         self._method = request.method
@@ -142,16 +149,17 @@ class Pending:
 
     # -- the worker ---------------------------------------------------------------------------
 
-    def take(self, message: ToBridge, control: str) -> None:
+    def take(self, message: ToBridge, control: str, worker: str) -> None:
         """A worker has said something.
 
         Args:
             control: the worker's queue; empty: it has none at the moment.
+            worker: its id.
         """
+        if worker != self._worker and not self._turn_to(worker, message, control):
+            return
         if isinstance(message, Start) and self.phase is Phase.STARTED:
             self._break("a second answer begins")
-            if control and control != self.control:
-                self._way.cancel(self, "gone", control)
             return
         if control and control != self.control:
             self.control, self._away_since = control, None
@@ -163,13 +171,28 @@ class Pending:
         elif isinstance(message, Failed):
             if message.kind != "app":
                 self._way.complain(self, message.text)
-            self.fail(GatewayError(*FAILED[message.kind]), None)
+            self.fail(GatewayError(*sentences.FAILED[message.kind]), None)
         else:
             if self.phase < Phase.ACCEPTED:
                 self.phase = Phase.ACCEPTED
                 self._since = self._way.seconds()
             if isinstance(message, Grant):
                 self._grant(message)
+
+    def _turn_to(self, worker: str, message: ToBridge, control: str) -> bool:
+        """Whether it is heard, where another worker has been until now.
+
+        A worker that was away for a moment goes on with what the broker has given to the next one
+        meanwhile. The answer that begins first is the one; the other run is ended.
+        """
+        if self.phase is Phase.STARTED:
+            if control and not isinstance(message, Part | Failed):
+                self._way.cancel(self, "gone", control)
+            return False
+        if isinstance(message, Start) and self.control not in ("", control):
+            self._way.cancel(self, "gone", self.control)
+        self._worker = worker
+        return True
 
     def _grant(self, grant: Grant) -> None:
         try:
@@ -227,20 +250,22 @@ class Pending:
     def look(self, now: float) -> None:
         """End it if it is too late; called at `looks_at` or later."""
         if self._asked:
-            error = GatewayError(408, "The request's body did not come in time.")
-            due = self._since + BODY_SECONDS
+            error, due = GatewayError(*sentences.NOT_SENT), BODY_SECONDS
         elif self._body.untaken:
-            error = GatewayError(408, "The client did not take the answer in time.")
-            due = self._since + TAKE_SECONDS
+            error, due = GatewayError(*sentences.NOT_READ), TAKE_SECONDS
         else:
-            error = self._late()
-            due = self._since + self.mount.timeout
+            error, due = GatewayError(*_LATE.get(self.phase, _SILENT)), self.mount.timeout
             if self.phase is Phase.HELD:
-                due = min(due, self._since + self._way.patience)
+                due = min(due, self._way.patience)
+        due += self._since
         if self._away_since is not None and now >= self._away_since + AWAY_SECONDS:
-            error, due = GatewayError(502, LOST_WORKER), now
+            error, due = GatewayError(502, sentences.LOST_WORKER), now
         if now >= due:
-            self.fail(error, "deadline" if error.status == 504 else "gone")
+            if self.phase is Phase.SENT and error.status == 504:
+                self._way.complain(self, error.sentence)
+            # Who was only silent in the midst of an answer may end by itself.
+            is_stuck = error.status == 504 and self.phase < Phase.STARTED
+            self.fail(error, "deadline" if is_stuck else "gone")
             return
         self.looks_at = min(due, now + min(self.mount.timeout, LOOK_SECONDS))
         if self.phase >= Phase.SENT:
@@ -250,35 +275,27 @@ class Pending:
         """Seconds in which a worker is to have it."""
         return self._since + self.mount.timeout - now
 
-    def _late(self) -> GatewayError:
-        if self.phase is Phase.HELD:
-            return GatewayError(503, NO_BROKER)
-        if self.phase is Phase.SENT:
-            return GatewayError(504, "No worker was free to answer in time.")
-        return GatewayError(504, LATE)
-
     def unserved(self) -> None:
         """The queue of the mount is not there; so no worker has it, unless one has said so."""
         if self.phase is Phase.SENT and self.had_worker:
-            self.fail(GatewayError(502, LOST_WORKER), None)
+            self.fail(GatewayError(502, sentences.LOST_WORKER), None)
         elif self.phase in (Phase.HELD, Phase.SENT):
-            self.fail(GatewayError(503, UNSERVED, unserved=True), None)
+            error = GatewayError(503, f"No worker serves {self.mount.path}.", unserved=True)
+            if self.mount.named:
+                self._way.complain(self, error.sentence)
+            self.fail(error, None)
 
     @property
     def unsure(self) -> bool:
-        """Whether something may not have arrived that was sent over a connection that is lost, and
-        that its worker waits for.
-        """
+        """Whether its worker may wait for what is lost with the connection that published it."""
         if self.phase in (Phase.ACCEPTED, Phase.STARTED):
             return self._uploads.begun or self._body.unsure
         return self.phase is Phase.SENT
 
     def untold(self, message: ToWorker) -> None:
-        """A message to the worker that has it has come back: that had another queue meanwhile, or
-        is lost.
-        """
+        """A message to its worker has come back: that has another queue by now, or is lost."""
         if isinstance(message, Upload):
-            self.fail(GatewayError(502, LOST_WORKER))
+            self.fail(GatewayError(502, sentences.LOST_WORKER))
         elif isinstance(message, Credit) and self.phase is Phase.STARTED:
             self._body.keep(message.size)
             self._credit()
@@ -286,8 +303,7 @@ class Pending:
     def lose_worker(self) -> None:
         """The queue of the worker that has it is gone.
 
-        The worker may be back in a moment, with another queue; or it has died, and the request
-        goes to another one.
+        That may be back in a moment, with another one; or it has died, and others get the request.
         """
         self.control = ""
         if self.phase is Phase.ACCEPTED and self._repeatable:
@@ -331,4 +347,4 @@ class Pending:
         if self.control:
             self._way.tell(self, upload)
         else:
-            self.fail(GatewayError(502, LOST_WORKER))
+            self.fail(GatewayError(502, sentences.LOST_WORKER))

@@ -20,11 +20,13 @@ class Mount:
         body: bytes of a request's body.
         timeout: seconds that a client waits for the application: for the answer to begin, and then
             for each next piece of it.
+        named: whether somebody has said that there is one.
     """
 
     path: str
     body: int = 16_777_216
     timeout: float = 30.0
+    named: bool = True
 
     @property
     def queue(self) -> str:

@@ -24,7 +24,6 @@ _log = Logger()
 PATIENCE: Final = 30.0
 #: The latest requests that have ended, of which it is remembered whose they were.
 RECENT: Final = 256
-_PLAIN: Final = {"delivery_mode": 1, "timestamp": None, "app_id": None}
 _LOST: Final = "the connection of its worker to the broker was lost"
 
 
@@ -56,6 +55,7 @@ class Replies:
         self._on_unwanted = on_unwanted
         link.on_return(self._returned)
         self._accepted = encode(Accepted(worker))
+        self._plain = {"delivery_mode": 1, "timestamp": None, "app_id": worker}
         self._control = control
         self._on_hole = on_hole
         self._recent: deque[tuple[str, str]] = deque(maxlen=RECENT)
@@ -103,7 +103,7 @@ class Replies:
         self._publish(id, reply_to, encode(Failed(kind, text))).addErrback(_trap)
 
     def _publish(self, id: str, reply_to: str, message: bytes) -> Deferred[None]:
-        properties = {"correlation_id": id, "reply_to": self._control(), **_PLAIN}
+        properties = {"correlation_id": id, "reply_to": self._control(), **self._plain}
         return self._link.publish(
             "", reply_to, message, properties, mandatory=True, timeout=PATIENCE, confirm=False
         )
