@@ -16,7 +16,8 @@ class FileWrapper:
     """Iterates over what is left of a file.
 
     Of a file that is there as a whole, on disk or in memory, whole pieces are read, whatever size
-    the application suggests; of others, such as pipes, no more than that at once.
+    the application suggests; of others, such as pipes, no more than that at once. It is as seekable
+    as the file: frameworks begin a range (RFC 9110, section 14) in its midst.
 
     Args:
         file: has ``read(size)``; closed with this, if it has ``close``.
@@ -24,10 +25,28 @@ class FileWrapper:
     """
 
     def __init__(self, file: Any, size: int = PIECE) -> None:
+        self._file = file
         self._read = file.read
         self._size = PIECE if size < PIECE and _is_at_hand(file) else size
         if hasattr(file, "close"):
             self.close = file.close
+
+    def seekable(self) -> bool:
+        """Whether `seek` and `tell` are of use."""
+        try:
+            return bool(self._file.seekable())
+        except (AttributeError, ValueError):
+            return False
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """As the file has it."""
+        at: int = self._file.seek(offset, whence)
+        return at
+
+    def tell(self) -> int:
+        """As the file has it."""
+        at: int = self._file.tell()
+        return at
 
     def __iter__(self) -> FileWrapper:
         return self
