@@ -79,6 +79,9 @@ class FakeExecutors:
                 run.end(Died("killed"))
         return succeed(None)
 
+    def kill(self) -> None:
+        """Nothing is left to be killed."""
+
     @property
     def open(self) -> list[FakeRun]:
         """What runs."""

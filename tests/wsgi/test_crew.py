@@ -30,6 +30,7 @@ class Requests:
         self.said_of: dict[str, list[ToBridge]] = {}
         self.over: dict[str, str] = {}
         self.ready_count = 0
+        self.untouched: list[str] = []
 
     def next(self) -> Work | None:
         return self.waiting.pop(0) if self.waiting else None
@@ -40,16 +41,19 @@ class Requests:
     def ended(self, work: Work) -> None:
         self.over[work.id] = "ended"
 
-    def lost(self, work: Work, text: str) -> None:
-        if not work.over:
+    def lost(self, work: Work, text: str, is_untouched: bool) -> None:
+        if is_untouched:
+            self.untouched.append(work.id)
+            self.waiting.append(work)
+        elif not work.over:
             self.over[work.id] = text
 
     def ready(self) -> None:
         self.ready_count += 1
 
 
-class CrewTests(TestCase):
-    """Started, used, and ended."""
+class CrewCase(TestCase):
+    """A crew, and requests for it."""
 
     timeout = 60
 
@@ -89,6 +93,10 @@ class CrewTests(TestCase):
 
     def path(self) -> Path:
         return Path(self.mktemp()).absolute().parent / uuid4().hex
+
+
+class CrewTests(CrewCase):
+    """Started, used, and ended."""
 
     async def test_requests_run_side_by_side_and_one_after_the_other(self) -> None:
         crew = await self.crew(processes=2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.defer import Deferred
 
 from tests.wsgi.worker_case import OK, FakeCrew, WsgiWorkerCase, request
@@ -366,6 +368,45 @@ class LossTests(WsgiWorkerCase):
         self.network.pump()
         self.assertEqual(bridge.got["1"], [Failed("lost", "again")])
 
+    def test_what_its_process_has_not_read_is_given_back(self) -> None:
+        _, crew = self.served()
+        bridge = self.bridge()
+        self.result(bridge.ask("1", request(method="POST")))
+        crew.die(crew.all[0], is_untouched=True)
+        self.pass_time(0.1)
+        self.assertEqual(bridge.got["1"], [Accepted("w1")])
+        crew.revive()
+        self.until(lambda: crew.busy)
+        crew.all[0].end()
+        self.network.pump()
+        self.assertEqual(bridge.got["1"][-1], OK)
+        self.assertEqual(self.waiting(), 0)
+
+    def test_also_what_the_broker_has_taken_back_meanwhile(self) -> None:
+        worker, crew = self.served()
+        bridge = self.bridge()
+        self.result(bridge.ask("1", request(method="POST")))
+        for line in (worker._link._publishing, *worker._link._consuming):
+            connection: Any = line.connection
+            connection.transport.abortConnection()
+        crew.die(crew.all[0], is_untouched=True)
+        self.network.advance(5)
+        crew.revive()
+        self.until(lambda: crew.busy)
+        crew.all[0].end()
+        self.network.pump()
+        self.assertEqual(bridge.got["1"][-1], OK)
+        self.assertEqual(self.waiting(), 0)
+
+    def test_but_nothing_that_nobody_waits_for(self) -> None:
+        _, crew = self.served()
+        bridge = self.bridge()
+        self.result(bridge.ask("1", request(method="POST")))
+        self.result(bridge.tell("1", Cancel("gone")))
+        crew.die(crew.all[0], is_untouched=True)
+        self.pass_time(0.1)
+        self.assertEqual(self.waiting(), 0)
+
     def test_what_has_begun_to_answer_is_not(self) -> None:
         _, crew = self.served()
         bridge = self.bridge()
@@ -531,6 +572,31 @@ class LifeTests(WsgiWorkerCase):
         self.assertIsNone(self.successResultOf(stopped))
         self.assertEqual(bridge.got["1"][-1], Failed("lost", "its worker was told to end"))
         self.assertTrue(crew.stopped)
+
+    def test_in_the_drain_no_process_is_replaced(self) -> None:
+        worker, crew = self.served()
+        bridge = self.bridge()
+        self.result(bridge.ask("1"))
+        stopped = worker.stop()
+        self.network.pump()
+        self.assertTrue(crew.is_draining)
+        self.assertFalse(crew.stopped)
+        crew.all[0].end()
+        self.network.advance(2)
+        self.successResultOf(stopped)
+
+    def test_processes_that_end_in_order_are_waited_for_unless_there_is_a_hurry(self) -> None:
+        worker, crew = self.served()
+        crew.stopping = Deferred()
+        stopped = worker.stop()
+        self.network.advance(2)
+        self.assertTrue(crew.stopped)
+        self.assertFalse(crew.killed)
+        self.assertNoResult(stopped)
+        worker.hurry()
+        self.assertTrue(crew.killed)
+        self.network.advance(2)
+        self.successResultOf(stopped)
 
     def test_the_queue_goes_with_the_last_worker(self) -> None:
         worker, _ = self.served()

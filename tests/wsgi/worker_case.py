@@ -92,9 +92,11 @@ class FakeCrew:
         self.all = [FakeLane(self) for _ in range(lanes)]
         self.free: Any = list(self.all)
         self.starting: Deferred[None] = succeed(None)
+        #: Its answer to ``stop``.
+        self.stopping: Deferred[None] = succeed(None)
         self.ended: list[Work] = []
         self.left_over = 0
-        self.stopped = False
+        self.is_draining = self.stopped = self.killed = False
 
     @property
     def able(self) -> int:
@@ -108,9 +110,17 @@ class FakeCrew:
     def start(self) -> Deferred[None]:
         return self.starting
 
+    def no_more(self) -> None:
+        self.is_draining = True
+
     def stop(self) -> Deferred[None]:
         self.stopped = True
-        return succeed(None)
+        return self.stopping
+
+    def kill(self) -> None:
+        self.killed = True
+        if not self.stopping.called:
+            self.stopping.callback(None)
 
     def freed(self, lane: FakeLane) -> None:
         work: Any = self.listener.next()
@@ -126,13 +136,15 @@ class FakeCrew:
         work.lane = lane.work = None
         self.freed(lane)
 
-    def die(self, lane: FakeLane, text: str = "it exited with code 1") -> None:
+    def die(
+        self, lane: FakeLane, text: str = "it exited with code 1", is_untouched: bool = False
+    ) -> None:
         """A process ends by itself; another comes with `revive`."""
         work, lane.work = lane.work, None
         self.all.remove(lane)
         if work is not None:
             work.lane = None
-            self.listener.lost(work, text)
+            self.listener.lost(work, text, is_untouched)
 
     def revive(self) -> None:
         """A process has started."""

@@ -55,6 +55,13 @@ def _settings(_context: Any, _parameter: Any, values: tuple[str, ...]) -> dict[s
     help="Seconds that the calls that run have to end, once it is told to stop.",
 )
 @click.option(
+    "--start",
+    type=click.FloatRange(min=0.0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Seconds that each process has to import the module.",
+)
+@click.option(
     "--set",
     "settings",
     metavar="KEY=VALUE",
@@ -69,6 +76,7 @@ def worker(
     forks: int,
     concurrency: int,
     drain: float,
+    start: float,
     settings: dict[str, Any],
 ) -> None:
     """Serve the tasks of MODULE, the name of a module or a file: it ends with .py, or has a slash.
@@ -84,4 +92,4 @@ def worker(
     from twbridge.rpc.serving import Serving, serve
     from twbridge.rpc.worker import WorkerOptions
 
-    serve(Serving(module, broker, forks, WorkerOptions(concurrency, drain), settings))
+    serve(Serving(module, broker, forks, WorkerOptions(concurrency, drain, start), settings))

@@ -46,9 +46,22 @@ __all__ = ["wsgi_worker"]
     show_default=True,
     help="Seconds that the requests that run have to end, once it is told to stop.",
 )
+@click.option(
+    "--start",
+    type=click.FloatRange(min=0.0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Seconds that each process has to import the application.",
+)
 @with_broker
 def wsgi_worker(
-    app: str, broker: Broker, mount: str, processes: int, threads: int, drain: float
+    app: str,
+    broker: Broker,
+    mount: str,
+    processes: int,
+    threads: int,
+    drain: float,
+    start: float,
 ) -> None:
     """Serve the WSGI application APP of MODULE, the name of a module or a file (*.py).
 
@@ -68,7 +81,7 @@ def wsgi_worker(
     from twbridge.wsgi.serving import Serving, serve
     from twbridge.wsgi.worker import WorkerOptions
 
-    serve(Serving(app, broker, processes, threads, WorkerOptions(mount, drain)))
+    serve(Serving(app, broker, processes, threads, WorkerOptions(mount, drain), start))
 
 
 def _checked(mount: str) -> str:

@@ -15,26 +15,32 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-__all__ = ["LINGER", "START_TIMEOUT", "ChildProcess", "State", "open_or"]
+__all__ = ["LEAVE", "LINGER", "START_TIMEOUT", "ChildProcess", "State", "open_or"]
 
 _log = Logger()
 
-#: Seconds that a child has to import what it runs.
+#: Seconds that a child has to import what it runs, where nobody says how many.
 START_TIMEOUT: Final = 60.0
+#: Seconds that a child has to end in order.
+LEAVE: Final = 5.0
 #: Seconds that a child may live on after it has closed its end of the pipe.
 LINGER: Final = 1.0
+#: What a terminal and a service manager send to children too; they leave it to the worker.
+_OURS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class State(Enum):
     """What a child is good for.
 
     ``STARTING``: it imports what it runs. ``READY``: it takes work. ``RETIRED``: it takes none, and
-    is killed when what it has has ended. ``ENDED``: it is killed, or has ended by itself.
+    ends when what it has has ended. ``ENDING``: it has been told to end, or has, and what it wrote
+    before counts. ``ENDED``: it is killed, or has ended.
     """
 
     STARTING = "starting"
     READY = "ready"
     RETIRED = "retired"
+    ENDING = "ending"
     ENDED = "ended"
 
 
@@ -44,18 +50,24 @@ class ChildProcess(ProcessProtocol, ABC):
     Args:
         reactor: the reactor. It must run in the thread that starts children, and install its
             handlers of signals: else the end of a child is not noticed.
+        start: seconds that it has to import what it runs; None: `START_TIMEOUT`.
     """
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, start: float | None = None) -> None:
         self.state = State.STARTING
+        #: Whether it was told to end.
+        self.was_told = False
         #: Fires when the process is gone, for good.
         self.gone: Deferred[None] = Deferred()
         self.pid: int | None = None
         self._reactor = reactor
+        self._start = start
         self._timer: IDelayedCall | None = None
 
     def start(self) -> None:
         """Start the process. What goes wrong is told to the owner, later."""
+        # It is deaf to them from its first moment on, and says itself when it has handlers.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
         try:
             self.pid = self._spawn()
         except OSError as error:
@@ -63,8 +75,26 @@ class ChildProcess(ProcessProtocol, ABC):
             self._close_pipes()
             self._reactor.callLater(0, self._failed, f"no process can be started: {error}")
             return
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self._begin_with()
-        self._set_timer(START_TIMEOUT, f"it took more than {START_TIMEOUT:g} s to start")
+        seconds = START_TIMEOUT if self._start is None else self._start
+        self._set_timer(seconds, f"it took more than {seconds:g} s to start")
+
+    def leave(self, text: str) -> None:
+        """End it in order: what its code has left for the end of the process (``atexit``) runs.
+
+        It takes nothing more. Where it can't hear that, or has not ended after `LEAVE` seconds, it
+        is killed.
+        """
+        if self.state in (State.ENDING, State.ENDED):
+            return
+        if self.state is State.STARTING or not self._tell_leave():
+            self.kill(text)
+            return
+        self.was_told = True
+        self.state = State.ENDING
+        self._set_timer(LEAVE, text)
 
     def kill(self, text: str) -> None:
         """End it and what it has forked, at once. Its owner is told ``text`` of it."""
@@ -83,6 +113,10 @@ class ChildProcess(ProcessProtocol, ABC):
         """Tell it what to be."""
 
     @abstractmethod
+    def _tell_leave(self) -> bool:
+        """Tell it to end in order. Whether it hears that."""
+
+    @abstractmethod
     def _drain_pipes(self, text: str) -> None:
         """It has ended by itself, ``text`` says how: read what it wrote before."""
 
@@ -98,13 +132,15 @@ class ChildProcess(ProcessProtocol, ABC):
 
     def closed(self) -> None:
         """It has closed a pipe: either it ends, or its code has closed what isn't its own."""
-        self._set_timer(LINGER, "it closed its pipe to the worker")
+        if self.state is not State.ENDING:
+            self._set_timer(LINGER, "it closed its pipe to the worker")
 
     def processExited(self, reason: Failure) -> None:
         text = _ending(reason)
         if self.state is not State.ENDED:
             self._set_timer(None)
-            # What it wrote before its end counts.
+            # What it wrote before its end counts; but it takes nothing more.
+            self.state = State.ENDING
             self._drain_pipes(text)
         # What it has forked ends with it.
         self._signal()

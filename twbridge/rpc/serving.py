@@ -132,6 +132,7 @@ class _Serving(Process):
                 worker=id,
                 concurrency=serving.options.concurrency,
                 settings=serving.settings,
+                start=serving.options.start,
             )
         except TypeError as error:
             raise End(str(error)) from None
@@ -212,6 +213,7 @@ def _command(serving: Serving) -> list[str]:
     options = serving.options
     command = [sys.executable, "-m", "twbridge", "worker", serving.module]
     command += ["--concurrency", str(options.concurrency), "--drain", str(options.drain)]
+    command += ["--start", str(options.start)]
     if serving.broker.config is not None:
         command += ["--config", serving.broker.config]
     return command

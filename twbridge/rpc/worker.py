@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 
 from twbridge.amqp import Link, Queue
 from twbridge.errors import BadRequest, ChannelClosed, TwbridgeError
+from twbridge.rpc.children import START_TIMEOUT
 from twbridge.rpc.lifetime import Lifetime, StartError
 from twbridge.rpc.messages import PUBSUB, Cancel, Inspect, read_control
 from twbridge.rpc.ownqueue import OwnQueue
@@ -57,10 +58,12 @@ class WorkerOptions:
     Args:
         concurrency: calls of each task that run at once, where the task does not say.
         drain: seconds that the calls that run have to end at the stop.
+        start: seconds that each process has to import the module.
     """
 
     concurrency: int = CONCURRENCY
     drain: float = DRAIN
+    start: float = START_TIMEOUT
 
 
 class Executors(Runs, Protocol):
@@ -71,6 +74,8 @@ class Executors(Runs, Protocol):
     def start(self) -> Deferred[list[TaskOptions]]: ...
 
     def stop(self) -> Deferred[None]: ...
+
+    def kill(self) -> None: ...
 
 
 class Worker(Lifetime):
@@ -170,7 +175,9 @@ class Worker(Lifetime):
         await DeferredList([Deferred.fromCoroutine(each.stop()) for each in self._slots.values()])
         await self._drained(self._running)
         await self._running.give_up()
-        await self._executors.stop()
+        ended = self._executors.stop()
+        self._hurry.addCallback(lambda _: self._executors.kill())
+        await ended
         if self._looks.running:
             self._looks.stop()
         await self._control.stop()

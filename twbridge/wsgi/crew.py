@@ -50,6 +50,7 @@ class Crew:
         processes: how many children there are.
         threads: how many requests each runs at once.
         path: the ``sys.path`` of the children; this process' own by default.
+        start: seconds that each has to import the application; None: as many as children have.
 
     Attributes:
         free: lanes that have nothing to do.
@@ -68,6 +69,7 @@ class Crew:
         processes: int,
         threads: int,
         path: Sequence[str] | None = None,
+        start: float | None = None,
     ) -> None:
         self.free: list[Lane] = []
         self.lanes = processes * threads
@@ -75,6 +77,7 @@ class Crew:
         self._begin = Begin(
             os.getpid(), list(sys.path if path is None else path), app, worker, threads
         )
+        self._start_timeout = start
         self._places = [_Place() for _ in range(processes)]
         #: All whose processes are not gone, whatever they are good for.
         self._children: set[Child] = set()
@@ -82,6 +85,8 @@ class Crew:
         self._able: list[Child] = []
         self._retired: list[Child] = []
         self._started: Deferred[None] = Deferred()
+        #: Whether no child is started any more.
+        self._is_draining = False
         self._is_stopped = False
 
     @property
@@ -101,29 +106,42 @@ class Crew:
             fires when the first has imported the application. Fails with LoadError where it
             can't be imported.
         """
-        if self._is_stopped:
+        if self._is_draining:
             return fail(LoadError("the worker stops"))
         self._start(self._places[0])
         return self._started
 
+    def no_more(self) -> None:
+        """Replace no child from now on: there is nothing more to come."""
+        self._is_draining = True
+        for place in self._places:
+            if place.later is not None and place.later.active():
+                place.later.cancel()
+
     def stop(self) -> Deferred[None]:
-        """Kill all children, and what they have forked; requests that run are lost.
+        """End all children, and what they have forked: those that do nothing in order.
+
+        Requests that run are lost.
 
         Returns:
             fires when no process is left.
         """
+        self.no_more()
         self._is_stopped = True
-        for place in self._places:
-            if place.later is not None and place.later.active():
-                place.later.cancel()
         gone = DeferredList([each.gone for each in self._children])
         for child in list(self._children):
-            child.kill("the worker stops")
+            is_idle = all(lane.work is None for lane in child.lanes)
+            (child.leave if is_idle else child.kill)("the worker stops")
         if not self._started.called:
             self._fail(LoadError("the worker stops"))
         done: Deferred[None] = Deferred()
         gone.addCallback(lambda _: done.callback(None))
         return done
+
+    def kill(self) -> None:
+        """Wait no more for those that end in order."""
+        for child in list(self._children):
+            child.kill("the worker stops")
 
     def end(self, work: Work) -> None:
         """End a request that won't by itself; nobody waits for it any more.
@@ -178,19 +196,19 @@ class Crew:
             else:
                 lane.begin(work)
         elif child.state is State.RETIRED and not child.busy:
-            child.kill("it was told to end")
+            child.leave("it was told to end")
 
     def ended(self, child: Child, text: str) -> None:
         """A child is gone, and what ran there with it."""
         self._take_out(child)
         if child in self._retired:
             self._retired.remove(child)
-        lost = [lane.work for lane in child.lanes if lane.work is not None]
+        lost = [(lane.work, lane.is_untouched) for lane in child.lanes if lane.work is not None]
         for lane in child.lanes:
             lane.work = None
-        for work in lost:
+        for work, is_untouched in lost:
             work.lane = None
-            self.listener.lost(work, f"the process that ran it is gone: {text}")
+            self.listener.lost(work, f"the process that ran it is gone: {text}", is_untouched)
         place = next((each for each in self._places if each.child is child), None)
         if place is not None:
             place.child = None
@@ -200,9 +218,11 @@ class Crew:
 
     def _start(self, place: _Place) -> None:
         place.later = None
-        if self._is_stopped:
+        if self._is_draining:
             return
-        place.child = child = Child(self._reactor, self, self.listener, self._begin)
+        place.child = child = Child(
+            self._reactor, self, self.listener, self._begin, self._start_timeout
+        )
         self._children.add(child)
         child.gone.addCallback(lambda _: self._children.discard(child))
         child.start()
@@ -211,7 +231,9 @@ class Crew:
         """Start one in this place, the later the more often it was in vain."""
         if not self._started.called:
             self._fail(LoadError(f"the process of the application did not start: {text}"))
-        if self._is_stopped:
+        if self._is_draining:
+            if not self._is_stopped:
+                _log.error("A process of the application is gone: {text}", text=text)
             return
         now = self._reactor.seconds()
         if child.since is not None and now - child.since >= STEADY:
@@ -244,5 +266,5 @@ class Crew:
 
     def _fail(self, error: LoadError) -> None:
         """It could not begin."""
-        self._is_stopped = True
+        self._is_draining = self._is_stopped = True
         self._started.errback(error)

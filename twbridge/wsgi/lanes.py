@@ -106,8 +106,13 @@ class Listener(Protocol):
     def ended(self, work: Work) -> None:
         """It has ended; its lane is free."""
 
-    def lost(self, work: Work, text: str) -> None:
-        """Its process is gone. ``text`` is one sentence."""
+    def lost(self, work: Work, text: str, is_untouched: bool) -> None:
+        """Its process is gone.
+
+        Args:
+            text: one sentence.
+            is_untouched: the process has read nothing of it.
+        """
 
     def ready(self) -> None:
         """A process has started: there are more lanes than before."""
@@ -126,6 +131,8 @@ class Lane:
     def __init__(self, reactor: Any, end: socket.socket, child: Child, listener: Listener) -> None:
         self.child = child
         self.work: Work | None = None
+        #: Whether nothing has been said to the request that runs.
+        self._is_alone = True
         self._listener = listener
         self._frames = Frames()
         self._channel = Channel(reactor, end, self._take, child.closed)
@@ -136,11 +143,19 @@ class Lane:
         """Run a request; the lane must be free."""
         self.work = work
         work.lane = self
+        self._is_alone = True
         self._channel.send_now(frame(MESSAGE, work.lease.delivery.body))
 
     def tell(self, message: bytes) -> None:
         """Something more for the request that runs."""
+        self._is_alone = False
         self._channel.send(frame(MESSAGE, message))
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether the child has surely not read the request that runs: it has ended before."""
+        # The request is the last that it was sent.
+        return self._is_alone and self._channel.unread
 
     def send(self, data: bytes) -> None:
         """Write a frame."""

@@ -10,6 +10,7 @@ direction  kind         payload
 =========  ===========  =====================================================================
 to child   ``BEGIN``    `Begin`, the first frame of the first lane
 to child   ``MESSAGE``  a ``ToWorker``: a request for a free lane, else for the one that runs
+to child   ``END``      none, on the first lane: it is to end in order; there is nothing more
 to worker  ``HELLO``    `Hello`, the first frame of the first lane
 to worker  ``MESSAGE``  a ``ToBridge``, to be published
 to worker  ``DONE``     none: the lane is free
@@ -32,6 +33,7 @@ from twbridge.rpc.pipes import Cutter, read
 __all__ = [
     "BEGIN",
     "DONE",
+    "END",
     "HELLO",
     "LAST",
     "MAX_FRAME",
@@ -48,6 +50,7 @@ __all__ = [
 
 #: Kinds of frames to a child.
 BEGIN: Final = 0
+END: Final = 2
 #: Both ways: a message of a queue.
 MESSAGE: Final = 1
 #: Kinds of frames to the worker.

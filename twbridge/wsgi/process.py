@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 from twbridge.rpc.children import ChildProcess, State, open_or
 from twbridge.wsgi.lanes import Lane, Listener
-from twbridge.wsgi.pipe import Begin, Hello, pack_begin, read_hello
+from twbridge.wsgi.pipe import END, Begin, Hello, frame, pack_begin, read_hello
 
 __all__ = ["Child", "Owner"]
 
@@ -39,10 +39,18 @@ class Child(ChildProcess):
         owner: hears of it.
         listener: hears of the requests.
         begin: the first frame.
+        start: see `ChildProcess`.
     """
 
-    def __init__(self, reactor: Any, owner: Owner, listener: Listener, begin: Begin) -> None:
-        super().__init__(reactor)
+    def __init__(
+        self,
+        reactor: Any,
+        owner: Owner,
+        listener: Listener,
+        begin: Begin,
+        start: float | None = None,
+    ) -> None:
+        super().__init__(reactor, start)
         self.lanes: list[Lane] = []
         #: When it has said hello, by the clock; None before.
         self.since: float | None = None
@@ -70,6 +78,13 @@ class Child(ChildProcess):
 
     def _begin_with(self) -> None:
         self.lanes[0].send(pack_begin(self._begin))
+
+    def _tell_leave(self) -> bool:
+        # It ends in its main thread, which is that of the first lane.
+        first = self.lanes[0]
+        if first.work is None:
+            first.send(frame(END))
+        return first.work is None
 
     @property
     def busy(self) -> int:

@@ -194,12 +194,14 @@ class Running:
         self._replies.ended(work)
         self.room.took(now - work.begun, now)
 
-    def lost(self, work: Work, text: str) -> None:
+    def lost(self, work: Work, text: str, is_untouched: bool) -> None:
         """Its process is gone."""
         if work.over:
             return
-        is_untouched = not (work.answered or work.muted or work.lease.answered or work.lease.void)
-        if is_untouched and self._returning.repeat(work):
+        is_silent = not (work.answered or work.muted or work.lease.answered)
+        if is_silent and is_untouched:
+            self._give_back(work)
+        elif is_silent and not work.lease.void and self._returning.repeat(work):
             self._works.pop(work.id, None)
         else:
             self._replies.fail(work, "lost", text)

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from twbridge.cli.broker import Broker
 from twbridge.errors import LoadError
+from twbridge.rpc.children import START_TIMEOUT
 from twbridge.rpc.lifetime import StartError
 from twbridge.rpc.processes import End, Process, log_to_stderr, react
 from twbridge.wsgi.crew import Crew
@@ -35,6 +36,7 @@ class Serving:
         processes: how many children run it.
         threads: how many requests each of them runs at once.
         options: how the worker behaves.
+        start: seconds that each child has to import it.
     """
 
     app: str
@@ -42,6 +44,7 @@ class Serving:
     processes: int
     threads: int
     options: WorkerOptions
+    start: float = START_TIMEOUT
 
 
 def serve(serving: Serving) -> NoReturn:
@@ -71,6 +74,7 @@ class _Serving(Process):
             worker=id,
             processes=serving.processes,
             threads=serving.threads,
+            start=serving.start,
         )
         self._worker = worker = Worker(link, crew, id=id, clock=reactor, options=serving.options)
 

@@ -49,7 +49,11 @@ class Crew(Lanes, Protocol):
 
     def start(self) -> Deferred[None]: ...
 
+    def no_more(self) -> None: ...
+
     def stop(self) -> Deferred[None]: ...
+
+    def kill(self) -> None: ...
 
 
 class Worker(Lifetime):
@@ -132,11 +136,14 @@ class Worker(Lifetime):
     async def _stop(self) -> None:
         if self._in_use.running:
             self._in_use.stop()
+        self._crew.no_more()
         self._running.stop()
         await Deferred.fromCoroutine(self._slots.stop())
         await self._drained(self._running)
         self._running.give_up()
-        await self._crew.stop()
+        ended = self._crew.stop()
+        self._hurry.addCallback(lambda _: self._crew.kill())
+        await ended
         await self._control.stop()
         await self._link.stop()
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -34,6 +35,8 @@ def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]
     elif path == "/stray":
         os.write(3, b"what is no frame")
         time.sleep(60)
+    elif path == "/die":
+        threading.Timer(0.05, os._exit, (3,)).start()
     start_response("200 OK", [("Content-Type", "text/plain")])
     if path == "/many":
         return (b"x" * 10_000 for _ in range(int(query)))

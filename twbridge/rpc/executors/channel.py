@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Callable
 from typing import Any, Final
@@ -30,6 +31,10 @@ class Channel:
         end: our end of a pair of sockets; it is closed with this.
         on_bytes: called with what is read.
         on_end: called once, when the child has closed its end.
+
+    Attributes:
+        unread: whether the child has surely ended without reading all that it was sent. On Linux
+            that is known whenever it is so.
     """
 
     def __init__(
@@ -48,11 +53,13 @@ class Channel:
         self._rest = memoryview(b"")
         self._is_flushing = False
         self._is_open = True
+        self.unread = False
         self.resume()
 
     def send(self, data: bytes) -> None:
         """Write a frame at the end of this turn."""
         if not self._is_open:
+            self.unread = True
             return
         self._pieces.append(data)
         if not self._is_flushing:
@@ -83,7 +90,8 @@ class Channel:
         while self._is_open:
             try:
                 data = self._socket.recv(READ)
-            except OSError:
+            except OSError as error:
+                self._note(error)
                 return
             if not data:
                 return
@@ -93,6 +101,7 @@ class Channel:
         """Close it; nothing is called any more."""
         if self._is_open:
             self._is_open = False
+            self.unread = self.unread or bool(self._pieces or self._rest)
             self._reactor.removeReader(self)
             self._reactor.removeWriter(self)
             self._pieces.clear()
@@ -116,6 +125,7 @@ class Channel:
                 return True
             except OSError:
                 # Its end is closed; what it wrote before is still to be read.
+                self.unread = True
                 self._pieces.clear()
                 sent = len(self._rest)
             self._rest = self._rest[sent:]
@@ -138,7 +148,8 @@ class Channel:
             data = self._socket.recv(READ)
         except (BlockingIOError, InterruptedError):
             return
-        except OSError:
+        except OSError as error:
+            self._note(error)
             data = b""
         if data:
             self._on_bytes(data)
@@ -147,6 +158,10 @@ class Channel:
 
     def connectionLost(self, reason: Failure) -> None:
         self._lost()
+
+    def _note(self, error: OSError) -> None:
+        if error.errno == errno.ECONNRESET:
+            self.unread = True
 
     def _lost(self) -> None:
         if self._is_open:

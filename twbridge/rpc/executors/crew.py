@@ -184,7 +184,7 @@ class Crew:
         return started
 
     def stop(self) -> list[Deferred[None]]:
-        """Kill all. Each Deferred fires when a process is gone."""
+        """End all. Each Deferred fires when a process is gone."""
         self._is_stopped = True
         waiting, self._waiting = self._waiting, deque()
         gone = self.staff.stop()

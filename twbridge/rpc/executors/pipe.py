@@ -25,6 +25,7 @@ __all__ = [
     "FromChild",
     "Heard",
     "Hello",
+    "Leave",
     "Order",
     "Progressed",
     "Published",
@@ -78,6 +79,10 @@ class Stop(Struct, array_like=True, tag=3):
     """The call is cancelled or past its deadline."""
 
     number: int
+
+
+class Leave(Struct, array_like=True, tag=4):
+    """End in order; nothing runs, and nothing more comes."""
 
 
 # -- from the child
@@ -142,7 +147,7 @@ class Published(Struct, array_like=True, tag=16):
     content_encoding: str | None
 
 
-ToChild = Begin | Order | Stop
+ToChild = Begin | Order | Stop | Leave
 FromChild = Hello | Heard | Progressed | Returned | Raised | Stopped | Published
 
 _to_child: Callable[[bytes], ToChild] = msgspec.msgpack.Decoder(ToChild).decode

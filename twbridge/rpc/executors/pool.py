@@ -69,6 +69,7 @@ class Executors:
         concurrency: how many calls of each task run at once, where the task doesn't say.
         settings: what ``context.settings`` is at the start of each child.
         grace: seconds from being told to end to being killed.
+        start: seconds that a child has to import the module; None: as many as children have.
 
     Raises:
         TypeError: the settings hold what can't be given to another process.
@@ -83,6 +84,7 @@ class Executors:
         concurrency: int,
         settings: Mapping[str, Any],
         grace: float = GRACE,
+        start: float | None = None,
     ) -> None:
         #: Takes what tasks publish. It may return a Deferred that fires when the broker has it.
         self.on_publish: Callable[[str, Body], Any] = _nowhere
@@ -98,14 +100,14 @@ class Executors:
             msgspec.msgpack.encode(begin)
         except Exception as error:
             raise TypeError(f"the settings can't be given to the tasks: {error}") from None
-        self._terms = Terms(reactor, module, worker, begin, grace, self._publish)
+        self._terms = Terms(reactor, module, worker, begin, grace, self._publish, start)
 
     def start(self) -> Deferred[list[TaskOptions]]:
         """Start a child of each kind that is needed.
 
         Returns:
             the tasks of the module, in its order. The Deferred fails with `LoadError` when the
-            module can't be imported, or not within a minute; then no process is left.
+            module can't be imported, or not in time; then no process is left.
         """
         return Deferred.fromCoroutine(self._start())
 
@@ -171,7 +173,9 @@ class Executors:
         return run
 
     def stop(self) -> Deferred[None]:
-        """Kill all children, and what they have forked. Calls that run end as `Died`.
+        """End all children, and what they have forked: those that run nothing in order.
+
+        Calls that run end as `Died`.
 
         Returns:
             fires when no process is left.
@@ -180,6 +184,11 @@ class Executors:
         done: Deferred[None] = Deferred()
         DeferredList(gone).addCallback(lambda _: done.callback(None))
         return done
+
+    def kill(self) -> None:
+        """Wait no more for those that end in order."""
+        for crew in self._crews.values():
+            crew.staff.kill()
 
     def _crew(self, kind: RunIn, each: int, most: int) -> Crew:
         crew = self._crews[kind] = Crew(self._terms, kind, each, most)

@@ -18,6 +18,7 @@ from twbridge.rpc.executors.pipe import (
     Begin,
     Frames,
     FromChild,
+    Leave,
     frame,
     read_from_child,
 )
@@ -54,6 +55,7 @@ class Child(ChildProcess):
         arguments: the command line after the name of the package.
         begin: the first frame.
         is_single: whether it runs one call at a time.
+        start: see `ChildProcess`.
     """
 
     def __init__(
@@ -64,8 +66,9 @@ class Child(ChildProcess):
         begin: Begin,
         *,
         is_single: bool,
+        start: float | None = None,
     ) -> None:
-        super().__init__(reactor)
+        super().__init__(reactor, start)
         #: By their numbers in the pipe.
         self.calls: dict[int, Run] = {}
         #: Whether it has said hello.
@@ -104,6 +107,11 @@ class Child(ChildProcess):
 
     def _begin_with(self) -> None:
         self.send(frame(self._begin))
+
+    def _tell_leave(self) -> bool:
+        if not self.calls:
+            self.send(frame(Leave()))
+        return not self.calls
 
     def send(self, data: bytes) -> None:
         """Write a frame."""
@@ -151,7 +159,8 @@ class Child(ChildProcess):
     # -- its end
 
     def _drain_pipes(self, text: str) -> None:
-        _log.warn("A task process has ended: {pid}, {text}", pid=self.pid, text=text)
+        if not self.was_told:
+            _log.warn("A task process has ended: {pid}, {text}", pid=self.pid, text=text)
         if self._channel is not None:
             self._channel.drain()
 

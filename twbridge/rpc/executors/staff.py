@@ -30,7 +30,10 @@ PAUSE: Final = 1.0
 
 
 class Terms(Struct, frozen=True):
-    """What all crews of a worker share. ``grace``: seconds from being told to being killed."""
+    """What all crews of a worker share.
+
+    ``grace``: seconds from being told to being killed. ``start``: see `ChildProcess`.
+    """
 
     reactor: Any
     module: str
@@ -38,6 +41,7 @@ class Terms(Struct, frozen=True):
     begin: Begin
     grace: float
     publish: Callable[[str, Body], Any]
+    start: float | None = None
 
 
 class Staff:
@@ -80,6 +84,7 @@ class Staff:
             self._arguments,
             self._terms.begin,
             is_single=self._each == 1,
+            start=self._terms.start,
         )
         self.children.add(child)
         self.active.append(child)
@@ -87,15 +92,22 @@ class Staff:
         child.start()
 
     def stop(self) -> list[Deferred[None]]:
-        """Kill all. Each Deferred fires when a process is gone."""
+        """End all, those that run nothing in order. Each Deferred fires when a process is gone."""
         self._is_stopped = True
         for timer in (self._warming, self._shrinking):
             if timer is not None and timer.active():
                 timer.cancel()
         gone = [child.gone for child in self.children]
         for child in list(self.children):
-            child.kill("the worker stops")
+            # One that is retired has a call that does not end.
+            is_idle = child.state is State.READY and not child.calls
+            (child.leave if is_idle else child.kill)("the worker stops")
         return gone
+
+    def kill(self) -> None:
+        """Wait no more for those that end in order."""
+        for child in list(self.children):
+            child.kill("the worker stops")
 
     # -- how many
 
@@ -170,7 +182,7 @@ class Staff:
         self._shrinking = None
         for child in self.open[: max(0, self._surplus - 1)]:
             self.remove(child)
-            child.kill("it had nothing to do")
+            child.leave("it had nothing to do")
         self._surplus = len(self.open)
         if len(self.active) > 1:
             self._shrinking = self._terms.reactor.callLater(IDLE, self._shrink)

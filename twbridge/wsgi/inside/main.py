@@ -6,7 +6,6 @@ import contextlib
 import sys
 from collections.abc import Sequence
 from threading import Thread
-from typing import NoReturn
 
 from twbridge.rpc.executors.inside import ties
 from twbridge.wsgi.inside.environ import common
@@ -18,8 +17,10 @@ from twbridge.wsgi.pipe import pack_hello, read_begin
 __all__ = ["main"]
 
 
-def main(fds: Sequence[int]) -> NoReturn:
-    """Run a child. It ends when the worker closes the pipe, or ends.
+def main(fds: Sequence[int]) -> None:
+    """Run a child, until the worker says that it is to end in order.
+
+    It ends at once when the worker closes the pipe, or ends.
 
     Args:
         fds: the lanes; there is a thread for each, and the main one is that of the first.

@@ -6,7 +6,7 @@ import contextlib
 import sys
 import traceback
 from collections.abc import Callable, Iterable
-from typing import Any, NoReturn
+from typing import Any
 
 from twbridge.rpc.executors.inside import ties
 from twbridge.rpc.executors.inside.loading import one_line
@@ -22,8 +22,10 @@ __all__ = ["Application", "serve", "serve_next"]
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
-def serve(lane: Lane, application: Application, common: dict[str, Any]) -> NoReturn:
-    """Run what comes on a lane. When the lane is of no use any more, the process ends.
+def serve(lane: Lane, application: Application, common: dict[str, Any]) -> None:
+    """Run what comes on a lane, until the process is to end in order.
+
+    When the lane is of no use any more, the process ends at once.
 
     Args:
         lane: the pipe.
@@ -31,22 +33,30 @@ def serve(lane: Lane, application: Application, common: dict[str, Any]) -> NoRet
         common: what all environments hold: `environ.common`.
     """
     try:
-        while True:
-            serve_next(lane, application, common)
+        while serve_next(lane, application, common):
+            pass
     except BaseException:
         traceback.print_exc()
         ties.end()
 
 
-def serve_next(lane: Lane, application: Application, common: dict[str, Any]) -> None:
-    """Wait for a request, and run it; or forget a message that belongs to none."""
+def serve_next(lane: Lane, application: Application, common: dict[str, Any]) -> bool:
+    """Wait for a request, and run it; or forget a message that belongs to none.
+
+    Returns:
+        whether there may be another.
+    """
+    payload = lane.read()
+    if not payload:
+        return False  # the frame END: no other has none
     try:
-        message = read_to_worker(lane.read())
+        message = read_to_worker(payload)
     except BadMessage as error:
         lane.send(LAST, encode(Failed("app", f"a request that can't be read: {error}")))
-        return
+        return True
     if isinstance(message, Request):
         _run(lane, message, application, common)
+    return True
 
 
 def _run(lane: Lane, request: Request, application: Application, common: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from threading import Lock, Thread
 from twbridge.rpc.context import entered
 from twbridge.rpc.executors.inside.jobs import Job, Jobs
 from twbridge.rpc.executors.inside.line import Line
-from twbridge.rpc.executors.pipe import Heard, Order, Stop, frame
+from twbridge.rpc.executors.pipe import Heard, Leave, Order, Stop, frame
 
 __all__ = ["serve_process", "serve_threads"]
 
@@ -21,7 +21,8 @@ class _Calls:
         self._line = line
         self._jobs = jobs
         self._running: dict[int, Job] = {}
-        self.inbox: SimpleQueue[Job] = SimpleQueue()
+        #: None: the process is to end.
+        self.inbox: SimpleQueue[Job | None] = SimpleQueue()
 
     def take(self, message: object) -> bool:
         """Whether it is a call; then it is in the inbox."""
@@ -39,13 +40,16 @@ class _Calls:
                 self._line.send(frame(Heard(message.number)))
         return False
 
-    def run_next(self) -> None:
-        """Run one, or wait for it."""
+    def run_next(self) -> bool:
+        """Run one, or wait for it. Whether there may be another."""
         job = self.inbox.get()
+        if job is None:
+            return False
         data = copy_context().run(self._run, job)
         self._line.leave_if_forked()
         del self._running[job.number]
         self._line.send(data)
+        return True
 
     def _run(self, job: Job) -> bytes:
         try:
@@ -61,20 +65,22 @@ class _Calls:
 
 
 def serve_process(line: Line, jobs: Jobs) -> None:
-    """Run calls in this thread, which is the main one; another one reads. Never returns."""
+    """Run calls in this thread, the main one; another one reads. Returns to end in order."""
     calls = _Calls(line, jobs)
 
     def read() -> None:
         for message in line.messages():
+            if isinstance(message, Leave):
+                calls.inbox.put(None)
             calls.take(message)
 
     Thread(target=read, name="twbridge-read", daemon=True).start()
-    while True:
-        calls.run_next()
+    while calls.run_next():
+        pass
 
 
 def serve_threads(line: Line, jobs: Jobs, most: int) -> None:
-    """Run calls in up to ``most`` threads; this one reads. Never returns."""
+    """Run calls in up to ``most`` threads; this one reads. Returns to end in order."""
     calls = _Calls(line, jobs)
     lock = Lock()
     #: Threads that wait for a call, less the calls that wait for a thread.
@@ -83,12 +89,13 @@ def serve_threads(line: Line, jobs: Jobs, most: int) -> None:
 
     def work() -> None:
         nonlocal free
-        while True:
-            calls.run_next()
+        while calls.run_next():
             with lock:
                 free += 1
 
     for message in line.messages():
+        if isinstance(message, Leave):
+            return
         if calls.take(message):
             with lock:
                 free -= 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import types
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from select import POLLOUT, poll
 from threading import Lock, get_ident
 from typing import Any, Final
@@ -26,6 +26,7 @@ from twbridge.rpc.executors.inside.line import Line
 from twbridge.rpc.executors.pipe import (
     Frames,
     Heard,
+    Leave,
     Order,
     Stop,
     Stopped,
@@ -57,12 +58,17 @@ def serve_coroutines(
     line: Line,
     worker: str,
     settings: dict[str, Any],
-) -> None:
-    """Run calls until the reactor stops, which only a task can do."""
-    desk = Desk(loop, line, worker, settings)
+) -> bool:
+    """Run calls until the reactor stops.
+
+    Returns:
+        whether the worker wanted that: else a task has stopped it.
+    """
+    desk = Desk(loop, line, worker, settings, reactor.stop)
     reactor.callWhenRunning(ties.deafen)
     reactor.callWhenRunning(desk.open)
     reactor.run()
+    return desk.is_left
 
 
 class Desk:
@@ -73,11 +79,22 @@ class Desk:
         line: the pipe to the worker.
         worker: the worker's id.
         settings: of this process.
+        leave: called when the process is to end.
+
+    Attributes:
+        is_left: whether that was called.
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, line: Line, worker: str, settings: dict[str, Any]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        line: Line,
+        worker: str,
+        settings: dict[str, Any],
+        leave: Callable[[], object],
     ) -> None:
+        self.is_left = False
+        self._leave = leave
         self._loop = loop
         self._line = line
         self._socket: socket.socket = line.socket
@@ -124,6 +141,9 @@ class Desk:
                 if stopped.running is not None:
                     stopped.running.cancel()
                 self.send(frame(Heard(message.number)))
+        elif isinstance(message, Leave):
+            self.is_left = True
+            self._leave()
 
     async def _run(self, job: Job) -> None:
         if job.is_stopped:

@@ -21,7 +21,7 @@ PIPE_FD = 3
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run a child.
+    """Run a child, until the worker says that it is to end in order.
 
     Args:
         arguments: the module or its file; ``process``, ``thread`` or ``reactor``; the worker's
@@ -49,8 +49,9 @@ def main(arguments: Sequence[str]) -> None:
         for _ in line.messages():
             pass
     if kind == "reactor":
-        serve_coroutines(reactor, loop, line, worker, begin.settings)
-        os._exit(0)
+        if not serve_coroutines(reactor, loop, line, worker, begin.settings):
+            os._exit(0)
+        return
     jobs = Jobs(registry, worker, begin.settings, line.send)
     if kind == "thread":
         serve_threads(line, jobs, int(concurrency))

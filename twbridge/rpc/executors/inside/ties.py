@@ -35,10 +35,13 @@ def follow(parent: int) -> None:
 def deafen() -> None:
     """Leave SIGINT and SIGTERM to the worker, which has them too and ends its children in order.
 
-    Handlers, for ``SIG_IGN`` would be inherited by programs that a task starts.
+    Handlers, for ``SIG_IGN`` would be inherited by programs that a task starts. Until now they were
+    blocked, by the worker: the interpreter would end with a traceback while it starts.
     """
-    for each in (signal.SIGINT, signal.SIGTERM):
+    ours = (signal.SIGINT, signal.SIGTERM)
+    for each in ours:
         signal.signal(each, _leave)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ours)
 
 
 def hear() -> None:
