@@ -148,9 +148,9 @@ class UntouchedTests(CrewCase):
 
     async def test_one_that_was_read_may_have_run(self) -> None:
         crew = await self.crew()
-        for number in range(3):
-            self.ask(crew, f"{number}", "/exit")
-            await until(lambda number=number: f"{number}" in self.requests.over)
+        for count in (1, 2, 3):
+            self.ask(crew, f"{count}", "/exit")
+            await until(lambda: len(self.requests.over) == count)  # noqa: B023
         self.assertEqual(self.requests.untouched, [])
 
     async def test_a_process_that_dies_behind_its_answer_costs_nothing_but_that(self) -> None:
