@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from itertools import pairwise
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -10,6 +12,7 @@ from twbridge.cli.broker import Broker, find
 from twbridge.rpc import serving
 from twbridge.rpc.serving import Serving
 from twbridge.rpc.supervisor import SUPERVISED
+from twbridge.rpc.worker import WorkerOptions
 
 SECRET = "amqp://me:secret@host"
 OURS = ("TWBRIDGE_AMQP_URL", "TWBRIDGE_EMBEDDED_ENABLED", SUPERVISED)
@@ -61,6 +64,14 @@ class EnvironmentTests(SynchronousTestCase):
         self.assertNotIn("TWBRIDGE_EMBEDDED_ENABLED", given)
         self.assertEqual(os.environ["TWBRIDGE_AMQP_URL"], "amqp://mine")
         self.assertEqual(os.environ["TWBRIDGE_EMBEDDED_ENABLED"], "no")
+
+    def test_each_worker_has_the_options(self) -> None:
+        options = WorkerOptions(concurrency=3, drain=4.0, start=5.0)
+        command = serving._command(dataclasses.replace(self.serving, options=options))
+        given = dict(pairwise(command))
+        self.assertEqual(
+            [given[f"--{name}"] for name in ("concurrency", "drain", "start")], ["3", "4.0", "5.0"]
+        )
 
     def test_nobody_supervises_a_worker_of_its_own(self) -> None:
         self.set("TWBRIDGE_AMQP_URL", "amqp://mine")

@@ -128,7 +128,10 @@ class ServingTests(TestCase):
         broken = Command("tests.wsgi.modules.broken", url=self.url)
         await missing.gone
         await broken.gone
-        self.assertEqual((missing.code, broken.code), (1, 1))
+        late = Command(SMALL, "--start", "0.01", url=self.url)
+        await late.gone
+        self.assertEqual((missing.code, broken.code, late.code), (1, 1, 1))
+        self.assertRegex(late.said, "^twbridge: .*it took more than 0.01 s to start\n$")
         self.assertRegex(missing.said, "^twbridge: .*'nothing'[^\n]*\n$")
         self.assertIn("Traceback", broken.said)
         self.assertRegex(broken.said, "\ntwbridge: [^\n]*RuntimeError: no database\n$")
