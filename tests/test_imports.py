@@ -135,10 +135,17 @@ def _imports(tree: ast.AST, package: list[str]) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
-            yield module
-            yield from (f"{module}.{alias.name}" for alias in node.names)
+            names = [f"{module}.{alias.name}" for alias in node.names]
+            yield from names
+            if not all(_is_ours(name) for name in names):
+                yield module
         else:
             yield from _imports(node, package)
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a dotted name is a module of the package, and not something in one."""
+    return ROOT.parent.joinpath(*name.split(".")).with_suffix(".py").is_file()
 
 
 def within(name: str, rooms: tuple[str, ...]) -> bool:
