@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -114,8 +115,13 @@ HARMLESS = (
 STAIRS = ("service", "daemon", "web", "ws", "sockets", "amqp", "link")
 
 
-def modules() -> Iterator[tuple[str, set[str]]]:
+@cache
+def modules() -> tuple[tuple[str, set[str]], ...]:
     """Every module of the package, and what it imports, ``TYPE_CHECKING`` left out."""
+    return tuple(_modules())
+
+
+def _modules() -> Iterator[tuple[str, set[str]]]:
     for path in sorted(ROOT.rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
         name = ".".join(part for part in parts if part != "__init__")
