@@ -115,6 +115,11 @@ class LoadTests(SynchronousTestCase):
         for name, expected in (
             ("shop_g", f"the module 'shop_g' can't be imported: {missing} 'nothing_there'"),
             ("shop_z", f"the module 'shop_z' can't be imported: {missing} 'shop_z'"),
+            (
+                "shop_z.app",
+                "the module 'shop_z.app' can't be imported: "
+                f"{missing} 'shop_z'; did you mean shop_z:app?",
+            ),
             (other, f"the file '{other}' can't be imported: ImportError: {no_python}"),
             (path, f"the file '{path}' can't be imported: SystemExit: not today"),
         ):

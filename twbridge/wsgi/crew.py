@@ -146,8 +146,9 @@ class Crew:
     def end(self, work: Work) -> None:
         """End a request that won't by itself; nobody waits for it any more.
 
-        Where nothing else runs in its process that is killed at once. Else it takes no more
-        requests, and is killed when the others have ended. Another takes its place at once.
+        The process writes to stderr where it is. Where nothing else runs there it is killed then;
+        else it takes no more requests, and is killed when the others have ended. Another takes its
+        place at once.
         """
         lane, work.lane = work.lane, None
         if lane is None:
@@ -160,10 +161,11 @@ class Crew:
             pid=child.pid,
             what="is killed" if not busy else f"is killed when {busy} others have ended",
         )
+        child.tell_where()
         if child.state is State.READY:
             self._retire(child)
         if not busy:
-            child.kill("a request did not end")
+            child.kill_soon("a request did not end")
 
     # -- told by children -------------------------------------------------------------------
 
@@ -206,13 +208,14 @@ class Crew:
         lost = [(lane.work, lane.is_untouched) for lane in child.lanes if lane.work is not None]
         for lane in child.lanes:
             lane.work = None
+        ran = f", with {', '.join(str(work) for work, _ in lost)}" if lost else ""
         for work, is_untouched in lost:
             work.lane = None
             self.listener.lost(work, f"the process that ran it is gone: {text}", is_untouched)
         place = next((each for each in self._places if each.child is child), None)
         if place is not None:
             place.child = None
-            self._again(place, child, text)
+            self._again(place, child, f"{text}{ran}")
 
     # -- places -----------------------------------------------------------------------------
 
@@ -233,7 +236,7 @@ class Crew:
             self._fail(LoadError(f"the process of the application did not start: {text}"))
         if self._is_draining:
             if not self._is_stopped:
-                _log.error("A process of the application is gone: {text}", text=text)
+                _log.error("Process {pid} is gone: {text}", pid=child.pid, text=text)
             return
         now = self._reactor.seconds()
         if child.since is not None and now - child.since >= STEADY:
@@ -241,7 +244,8 @@ class Crew:
         pause = min(PAUSE_MAX, PAUSE * 2 ** (place.quick - 1)) if place.quick else 0.0
         place.quick += 1
         _log.error(
-            "A process of the application is gone: {text}; another takes its place in {pause:g} s",
+            "Process {pid} is gone: {text}; another takes its place in {pause:g} s",
+            pid=child.pid,
             text=text,
             pause=pause,
         )

@@ -22,6 +22,7 @@ What belongs to a request that has ended may still arrive on its lane: a child f
 
 from __future__ import annotations
 
+import signal
 from struct import Struct as Layout
 from typing import Final
 
@@ -38,6 +39,7 @@ __all__ = [
     "LAST",
     "MAX_FRAME",
     "MESSAGE",
+    "TELL",
     "Begin",
     "Frames",
     "Hello",
@@ -47,6 +49,9 @@ __all__ = [
     "read_begin",
     "read_hello",
 ]
+
+#: The signal at which a child writes to stderr where each of its threads is.
+TELL: Final = signal.SIGUSR2
 
 #: Kinds of frames to a child.
 BEGIN: Final = 0

@@ -10,10 +10,12 @@ from typing import Any, Final, Protocol
 
 from twbridge.rpc.children import ChildProcess, State, open_or
 from twbridge.wsgi.lanes import Lane, Listener
-from twbridge.wsgi.pipe import END, Begin, Hello, frame, pack_begin, read_hello
+from twbridge.wsgi.pipe import END, TELL, Begin, Hello, frame, pack_begin, read_hello
 
 __all__ = ["Child", "Owner"]
 
+#: Seconds in which a child that is to be killed writes where it is.
+TELLING: Final = 0.1
 #: The number of the first lane in the child; the others follow.
 FIRST_FD: Final = 3
 
@@ -69,7 +71,7 @@ class Child(ChildProcess):
                 self.lanes.append(Lane(self._reactor, ours, self, self._listener))
                 fds[number] = theirs.fileno()
             lanes = [str(each) for each in fds if each >= FIRST_FD]
-            command = [sys.executable, "-P", "-m", "twbridge.wsgi.inside", *lanes]
+            command = [sys.executable, "-P", "-m", "twbridge.wsgi.inside", *lanes, self._begin.app]
             process = self._reactor.spawnProcess(
                 self, sys.executable, command, env=None, childFDs=fds
             )
@@ -85,6 +87,15 @@ class Child(ChildProcess):
         if first.work is None:
             first.send(frame(END))
         return first.work is None
+
+    def tell_where(self) -> None:
+        """Have it write to stderr where each of its threads is."""
+        if self.pid is not None:
+            os.kill(self.pid, TELL)
+
+    def kill_soon(self, text: str) -> None:
+        """Kill it when it has had the time for that."""
+        self._set_timer(TELLING, text)
 
     @property
     def busy(self) -> int:

@@ -203,6 +203,7 @@ class Running:
             self._give_back(work)
         elif is_silent and not work.lease.void and self._returning.repeat(work):
             self._works.pop(work.id, None)
+            _log.info("{work} is run again by whoever is free", work=work)
         else:
             self._replies.fail(work, "lost", text)
             self._forget(work)

@@ -7,4 +7,5 @@ import sys
 from twbridge.wsgi.inside.main import main
 
 if __name__ == "__main__":
-    main([int(each) for each in sys.argv[1:]])
+    # The application is named for whoever lists the processes.
+    main([int(each) for each in sys.argv[1:] if each.isdigit()])

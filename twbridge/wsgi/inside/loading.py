@@ -46,6 +46,9 @@ def load(name: str) -> tuple[Application | None, Hello]:
             raise _Mistake(f"{name!r} is no WSGI application: it can't be called")
     except _Mistake as mistake:
         cause = mistake.__cause__
+        place, dot, attribute = name.rpartition(".")
+        if isinstance(cause, ModuleNotFoundError) and dot and ":" not in name:
+            mistake = _Mistake(f"{mistake}; did you mean {place}:{attribute}?")
         text = None if cause is None else "".join(traceback.format_exception(cause))[-MAX_TEXT:]
         return None, Hello(str(mistake), text)
     return found, Hello()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import sys
 from collections.abc import Sequence
 from threading import Thread
@@ -12,7 +13,7 @@ from twbridge.wsgi.inside.environ import common
 from twbridge.wsgi.inside.lane import Lane
 from twbridge.wsgi.inside.loading import load
 from twbridge.wsgi.inside.serving import serve
-from twbridge.wsgi.pipe import pack_hello, read_begin
+from twbridge.wsgi.pipe import TELL, pack_hello, read_begin
 
 __all__ = ["main"]
 
@@ -37,6 +38,9 @@ def main(fds: Sequence[int]) -> None:
     with contextlib.suppress(AttributeError):
         # What the application prints is seen at once, and not lost when the child is killed.
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # there is no stderr
+        faulthandler.enable()
+        faulthandler.register(TELL)
     application, hello = load(begin.app)
     first.write(pack_hello(hello))
     if application is None:
