@@ -386,9 +386,7 @@ class LossTests(WsgiWorkerCase):
         worker, crew = self.served()
         bridge = self.bridge()
         self.result(bridge.ask("1", request(method="POST")))
-        for line in (worker._link._publishing, *worker._link._consuming):
-            connection: Any = line.connection
-            connection.transport.abortConnection()
+        self.cut_off([worker._link._publishing, *worker._link._consuming])
         crew.die(crew.all[0], is_untouched=True)
         self.network.advance(5)
         crew.revive()
@@ -495,6 +493,19 @@ class LossTests(WsgiWorkerCase):
         self.assertEqual(bridge.got["2"][1:], [lost])
         self.result(bridge.ask("3"))
         self.until(lambda: crew.busy)
+
+    def test_also_with_one_that_is_lost_after_the_other(self) -> None:
+        worker, crew = self.served()
+        bridge = self.bridge()
+        self.result(bridge.ask("1", request(method="POST")))
+        self.cut_off(worker._link._consuming)
+        self.network.pump()
+        self.assertEqual(worker._link.state, "connecting")
+        crew.all[0].end()
+        self.cut_off([worker._link._publishing])
+        self.network.advance(5)
+        lost = Failed("lost", "the connection of its worker to the broker was lost")
+        self.assertEqual(bridge.got["1"], [Accepted("w1"), OK, lost])
 
     def test_bridges_hear_of_the_new_control_queue(self) -> None:
         worker, crew = self.served()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 
 from tests.rpc.cases import CallerCase
 from twbridge.amqp import Consumer, Link, Queue
+from twbridge.link.line import Line
 from twbridge.wire import Delivery
 from twbridge.wsgi.lanes import Listener, Work
 from twbridge.wsgi.messages import (
@@ -243,10 +244,14 @@ class WsgiWorkerCase(CallerCase):
 
     def lose(self, worker: Worker) -> None:
         """The connections of a worker are lost; they come back."""
-        for line in (worker._link._publishing, *worker._link._consuming):
+        self.cut_off([worker._link._publishing, *worker._link._consuming])
+        self.network.pump()
+
+    def cut_off(self, lines: Iterable[Line]) -> None:
+        """The connections of these are lost; nobody has heard of that."""
+        for line in lines:
             connection: Any = line.connection
             connection.transport.abortConnection()
-        self.network.pump()
 
     def die(self, worker: Worker) -> None:
         """What the broker sees when a worker is killed: its connections end."""

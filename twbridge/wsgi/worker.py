@@ -111,6 +111,8 @@ class Worker(Lifetime):
         self._link.start()
         await self._connected()
         self._link.on_state(self._look_link)
+        # It may be lost when the link is no more ready already, because of another connection.
+        self._link.on_publishing_lost(self._running.cut)
         await self._control.start().addErrback(_trap)
         try:
             await self._slots.start()
