@@ -102,7 +102,7 @@ class Bridge:
             reactor,
             self._hub,
             instance=self._instance,
-            redeclare=partial(topology.redeclare, link, settings),
+            redeclare=topology.Redeclaring(link, settings).redeclare,
         )
         self._declarer = Declarer(link)
         self._calls = OnDemand(link, reactor)

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from twbridge.link.topology import Exchange, Queue
 from twbridge.settings import Settings, Stream
 
-__all__ = ["declare", "redeclare"]
+__all__ = ["Redeclaring", "declare"]
 
 _log = Logger()
 
@@ -37,19 +37,49 @@ def declare(link: _Link, settings: Settings) -> None:
     for exchange in wanted:
         link.declare(exchange).addErrback(_refused, f"exchange {exchange.name}")
     for stream in settings.stream:
-        _declare_stream(link, stream)
+        _declare_stream(link, stream).addErrback(_refused, f"stream {stream.name}")
 
 
-def redeclare(link: _Link, settings: Settings, name: str) -> None:
-    """Declare a stream again that somebody has deleted, if it is one of the settings."""
-    for stream in settings.stream:
-        if stream.name == name:
-            _declare_stream(link, stream)
+class Redeclaring:
+    """Declares streams of the settings again that somebody has deleted.
+
+    All readers of a stream look for it again and again, at the same time: it is declared once for
+    all of them, and a refusal is logged once, until the broker says something else.
+
+    Args:
+        link: the way to the broker.
+        settings: those with the streams.
+    """
+
+    def __init__(self, link: _Link, settings: Settings) -> None:
+        self._link = link
+        self._streams = {stream.name: stream for stream in settings.stream}
+        self._under_way: set[str] = set()
+        self._complaints: dict[str, str] = {}
+
+    def redeclare(self, name: str) -> None:
+        """Declare a stream, if it is one of the settings and is not being declared just now."""
+        stream = self._streams.get(name)
+        if stream is None or name in self._under_way:
+            return
+        self._under_way.add(name)
+        declared = _declare_stream(self._link, stream)
+        declared.addCallbacks(self._declared, self._refused, (name,), errbackArgs=(name,))
+
+    def _declared(self, _: None, name: str) -> None:
+        self._under_way.discard(name)
+        self._complaints.pop(name, None)
+
+    def _refused(self, failure: Failure, name: str) -> None:
+        self._under_way.discard(name)
+        why = str(failure.value)
+        if self._complaints.get(name) != why:
+            self._complaints[name] = why
+            _refused(failure, f"stream {name}")
 
 
-def _declare_stream(link: _Link, stream: Stream) -> None:
-    declared = link.declare(_queue(stream), stream.bound_to())
-    declared.addErrback(_refused, f"stream {stream.name}")
+def _declare_stream(link: _Link, stream: Stream) -> Deferred[None]:
+    return link.declare(_queue(stream), stream.bound_to())
 
 
 def _queue(stream: Stream) -> Queue:
