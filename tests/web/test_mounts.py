@@ -266,6 +266,19 @@ class RequestTests(MountsCase):
         hosts = [value for name, value in request.fields if name == "host"]
         self.assertEqual(hosts, ["shop.example"])
 
+    def test_so_is_the_host_that_a_proxy_tells_and_nothing_else(self) -> None:
+        for host, version in (("chat.example:81", "1.1"), (None, "1.0")):
+            request = self.request(
+                "/app",
+                "X-Forwarded-Host: shop.example",
+                host=host,
+                version=version,
+                address="10.0.0.1",
+            )
+            self.assertEqual(request.server, ("shop.example", 80))
+            hosts = [value for name, value in request.fields if name == "host"]
+            self.assertEqual(hosts, ["shop.example"])
+
     def test_a_stranger_is_not_believed(self) -> None:
         request = self.request("/app", "X-Forwarded-For: 198.51.100.7", "X-Forwarded-Proto: https")
         self.assertEqual((request.scheme, request.client), ("http", ("192.0.2.1", 0)))

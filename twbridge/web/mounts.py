@@ -58,8 +58,8 @@ def _server(host: str, secure: bool) -> tuple[str, int]:
 def _fields(head: Head, client: Client) -> Fields:
     """Those for the application: its ``Host`` is what the client called, also before a proxy."""
     fields = forwarded(head.fields())
-    if client.forwarded and client.host:
-        return [each if each[0] != "host" else ("host", client.host) for each in fields]
+    if client.host and head.values("host") != [client.host]:
+        return [("host", client.host), *(each for each in fields if each[0] != "host")]
     return fields
 
 
