@@ -218,10 +218,11 @@ class _Trial:
         """Clients of this machine that call it so; the first other one is logged."""
         if self._is_open and not client.local and not self._told:
             self._told = True
+            mount, _, _ = head.path[1:].partition("/")  # the rest may be anything, and long
             _log.info(
-                "No [[mount]] names {path}: so workers answer there only clients that call this "
+                "No [[mount]] names /{mount}: so workers answer there only clients that call this "
                 "machine localhost and come through no proxy",
-                path=head.path,
+                mount=mount,
             )
         return self._is_open and client.local
 
