@@ -11,6 +11,8 @@ from tests.rpc.executors_case import lives, reactor, until
 from tests.wsgi.test_crew import SMALL, CrewCase
 from twbridge.errors import LoadError
 from twbridge.rpc import children
+from twbridge.wsgi import crew as crew_module
+from twbridge.wsgi import process
 from twbridge.wsgi.crew import Crew
 from twbridge.wsgi.messages import Credit, encode
 from twbridge.wsgi.process import Child
@@ -93,6 +95,23 @@ class OrderTests(EndCase):
         stopped = crew.stop()
         crew.kill()
         await stopped
+
+    async def test_those_that_are_about_to_end_are_none_too_many(self) -> None:
+        self.patch(crew_module, "MAX_RETIRED", 1)
+        self.patch(process, "TELLING", 5.0)
+        crew = await self.crew(threads=2)
+        hangs = self.ask(crew, "1", "/loop")
+        path = self.path()
+        self.ask(crew, "2", "/wait", str(path))
+        hangs.over = True
+        crew.end(hangs)
+        for id in ("3", "4"):
+            await until(lambda: crew.able == 2, "the next")
+            hangs = self.ask(crew, id, "/loop")
+            hangs.over = True
+            crew.end(hangs)
+        path.touch()
+        await self.answer("2")
 
     async def test_in_the_drain_none_is_replaced(self) -> None:
         crew = await self.crew(threads=2)

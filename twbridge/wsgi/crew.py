@@ -259,8 +259,10 @@ class Crew:
         for place in self._places:
             if place.child is child:
                 self._start(place)
-        if len(self._retired) > MAX_RETIRED:
-            self._retired[0].kill("it was killed: too many requests did not stop")
+        # The others are about to end, or do.
+        busy = [each for each in self._retired if each.busy]
+        if len(busy) > MAX_RETIRED:
+            busy[0].kill("it was killed: too many requests did not stop")
 
     def _take_out(self, child: Child) -> None:
         """Nothing is given to it any more."""
