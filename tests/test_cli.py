@@ -88,6 +88,9 @@ class CheckTests(CommandTestCase):
         rule = '[[allow]]\noperation = "subscribe"\ndestination = "/topic/news.#"\n'
         (line,) = self.warned(rule)
         self.assertTrue(line.startswith("Raw clients and the chat page can't use the route /ws: "))
+        for without in ("[http]\npage = false\n", '[[mount]]\npath = "/"\n'):
+            (line,) = self.warned(rule + without)
+            self.assertTrue(line.startswith("Raw clients can't use the route /ws: "), line)
 
     def test_rules_that_match_nothing_are_lines(self) -> None:
         refused = (("subscribe", "temp-queue"), ("publish", "task"), ("call", "queue"))

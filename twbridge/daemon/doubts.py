@@ -24,7 +24,8 @@ def _closed_routes(settings: tree.Settings) -> list[str]:
             policy.check("subscribe", destinations.parse(route.subscribe), Peer(None, True, ""))
         except Forbidden:
             # The chat page is that of the first route.
-            who = "Raw clients and the chat page" if route is settings.route[0] else "Raw clients"
+            has_page = settings.has_page and route is settings.route[0]
+            who = "Raw clients and the chat page" if has_page else "Raw clients"
             lines.append(
                 f"{who} can't use the route {route.path}: no [[allow]] rule covers subscribe "
                 f"{route.subscribe}. JSON clients can use it, for what the rules allow"
