@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from tests.rpc.executors_case import ExecutorsCase, lives, of, until
+from twbridge.rpc import children
 
 
 class LeaveTests(ExecutorsCase):
@@ -46,8 +47,33 @@ class LeaveTests(ExecutorsCase):
         self.assertEqual(self.noted(), pids - {busy})
 
     @of
+    async def test_one_that_was_not_needed_any_more_is_given_its_time(self) -> None:
+        await self.result("alone")
+        pids = set(self.pids())
+        (child,) = self.executors._crews["process"].staff.open
+        child.leave("it had nothing to do")
+        await self.executors.stop()
+        self.assertEqual(self.noted(), pids)
+
+    @of
     async def test_nor_where_somebody_is_in_a_hurry(self) -> None:
         stopped = self.executors.stop()
         self.executors.kill()
         await stopped
         self.assertEqual(self.pids(), [])
+
+
+class StayTests(ExecutorsCase):
+    """Processes that don't end by themselves."""
+
+    module = "stays"
+
+    def setUp(self) -> Deferred[None]:  # type: ignore[override]
+        self.patch(children, "LEAVE", 1000.0)
+        return super().setUp()
+
+    @of
+    async def test_nobody_waits_for_them_in_a_hurry(self) -> None:
+        stopped = self.executors.stop()
+        self.executors.kill()
+        await stopped

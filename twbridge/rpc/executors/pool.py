@@ -93,8 +93,8 @@ class Executors:
         self._numbers = count(1)
         self._crews: dict[str, Crew] = {}
         self._seconds = reactor.seconds
-        #: Of the first child, where it was needed only to ask.
-        self._gone: list[Deferred[None]] = []
+        #: That of the first child, where it was needed only to ask.
+        self._former: list[Crew] = []
         begin = Begin(os.getpid(), [os.path.abspath(each) for each in sys.path], dict(settings))
         try:
             msgspec.msgpack.encode(begin)
@@ -121,7 +121,9 @@ class Executors:
                 calls[task.run_in] = calls.get(task.run_in, 0) + number
             first.staff.most = calls.get("process", 0)
             if not first.staff.most:
-                self._gone = self._crews.pop("process").stop()
+                del self._crews["process"]
+                self._former.append(first)
+                first.stop()
             others: list[Deferred[Hello]] = [
                 self._crew(kind, number, 1).warm()
                 for kind, number in calls.items()
@@ -180,15 +182,18 @@ class Executors:
         Returns:
             fires when no process is left.
         """
-        gone = self._gone + [each for crew in self._crews.values() for each in crew.stop()]
+        gone = [each for crew in self._all() for each in crew.stop()]
         done: Deferred[None] = Deferred()
         DeferredList(gone).addCallback(lambda _: done.callback(None))
         return done
 
     def kill(self) -> None:
         """Wait no more for those that end in order."""
-        for crew in self._crews.values():
+        for crew in self._all():
             crew.staff.kill()
+
+    def _all(self) -> list[Crew]:
+        return [*self._former, *self._crews.values()]
 
     def _crew(self, kind: RunIn, each: int, most: int) -> Crew:
         crew = self._crews[kind] = Crew(self._terms, kind, each, most)

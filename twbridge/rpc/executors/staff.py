@@ -100,7 +100,7 @@ class Staff:
         gone = [child.gone for child in self.children]
         for child in list(self.children):
             # One that is retired has a call that does not end.
-            is_idle = child.state is State.READY and not child.calls
+            is_idle = child.state is not State.RETIRED and not child.calls
             (child.leave if is_idle else child.kill)("the worker stops")
         return gone
 
