@@ -102,6 +102,18 @@ class BadWorkerTests(GatewayCase):
         self.assertEqual((client.body, client.complete), (b"two", True))
         self.assertEqual((self.told("w1"), self.told("w2")), ([Cancel("gone")], []))
 
+    def test_what_is_for_one_that_has_no_queue_now_is_not_told_to_the_other(self) -> None:
+        client, forwarded = self.forward()
+        self.say(Accepted("a"))
+        self.say(ok(b"x" * PIECE, True), control="", worker="b")
+        self.say(Part(1, b"x" * PIECE, True), control="", worker="b")
+        forwarded.drained(2 * PIECE)
+        self.assertEqual(self.told("w1"), [Cancel("gone")])
+        self.say(Accepted("b"), control="w2", worker="b")
+        self.assertEqual(self.told("w2"), [Credit(2 * PIECE)])
+        self.say(Part(2, b"", False), control="w2", worker="b")
+        self.assertTrue(client.complete)
+
     def test_a_head_that_is_none(self) -> None:
         for start in (
             ok(status=99),

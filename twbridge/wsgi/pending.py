@@ -191,7 +191,7 @@ class Pending:
             return False
         if isinstance(message, Start) and self.control not in ("", control):
             self._way.cancel(self, "gone", self.control)
-        self._worker = worker
+        self._worker, self.control, self._away_since = worker, "", None
         return True
 
     def _grant(self, grant: Grant) -> None:
