@@ -190,6 +190,10 @@ class CrewTests(CrewCase):
         error = await self.error("tests.wsgi.modules.small:nothing")
         self.assertIn("nothing", str(error))
 
+    async def test_also_where_its_name_is_a_number(self) -> None:
+        error = await self.error("8000")
+        self.assertIn("'8000' is no name of a module", str(error))
+
     async def error(self, app: str) -> LoadError:
         crew = Crew(reactor, app, worker="w1", processes=2, threads=1)
         crew.listener = self.requests

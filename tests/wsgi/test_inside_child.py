@@ -93,7 +93,7 @@ class ChildCase(SynchronousTestCase):
         pairs = [socket.socketpair() for _ in range(lanes)]
         fds = [theirs.fileno() for _, theirs in pairs]
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "twbridge.wsgi.inside", *map(str, fds)],
+            [sys.executable, "-P", "-m", "twbridge.wsgi.inside", app, *map(str, fds)],
             pass_fds=fds,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

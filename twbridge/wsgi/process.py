@@ -71,7 +71,8 @@ class Child(ChildProcess):
                 self.lanes.append(Lane(self._reactor, ours, self, self._listener))
                 fds[number] = theirs.fileno()
             lanes = [str(each) for each in fds if each >= FIRST_FD]
-            command = [sys.executable, "-P", "-m", "twbridge.wsgi.inside", *lanes, self._begin.app]
+            # The application is named for whoever lists the processes.
+            command = [sys.executable, "-P", "-m", "twbridge.wsgi.inside", self._begin.app, *lanes]
             process = self._reactor.spawnProcess(
                 self, sys.executable, command, env=None, childFDs=fds
             )

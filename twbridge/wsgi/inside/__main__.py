@@ -7,5 +7,4 @@ import sys
 from twbridge.wsgi.inside.main import main
 
 if __name__ == "__main__":
-    # The application is named for whoever lists the processes.
-    main([int(each) for each in sys.argv[1:] if each.isdigit()])
+    main([int(each) for each in sys.argv[2:]])  # behind the application's name
