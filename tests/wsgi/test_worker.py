@@ -341,6 +341,22 @@ class CancelTests(WsgiWorkerCase):
         self.assertEqual([each.id for each in crew.ended], ["1"])
         self.assertEqual(bridge.got["1"][-1], Failed("deadline", "nothing was heard of it"))
 
+    def test_what_it_has_waited_in_the_queue_is_not_taken_from_its_time_to_run(self) -> None:
+        _, crew = self.served(lanes=2)
+        bridge = self.bridge()
+        for id in "12":
+            self.result(bridge.ask(id, request(timeout=20.0), expiration="1000"))
+        self.pass_time(0.15)
+        self.result(bridge.tell("2", Cancel("gone")))
+        self.network.advance(19)
+        self.assertEqual(crew.ended, [])
+        self.network.advance(2)
+        self.assertEqual([each.id for each in crew.ended], ["2"])
+        self.network.advance(85)
+        self.assertEqual(len(crew.ended), 1)
+        self.network.advance(10)
+        self.assertEqual([each.id for each in crew.ended], ["2", "1"])
+
 
 class LossTests(WsgiWorkerCase):
     """A process, a worker or a connection is gone."""

@@ -42,6 +42,7 @@ class Work:
     """
 
     __slots__ = (
+        "_patience",
         "accepted",
         "answered",
         "begun",
@@ -69,14 +70,23 @@ class Work:
         self.lane: Lane | None = None
         self.told = self.answered = self.muted = self.over = False
         self.until: float | None = None
+        self._patience: float | None = None
 
     @property
     def timeout(self) -> float:
-        """Seconds that the client waits for the application."""
+        """Seconds that it might have waited in its queue, this time."""
         try:
             return int(self.properties["expiration"]) / 1000
         except (KeyError, ValueError):
             return TIMEOUT
+
+    @property
+    def patience(self) -> float:
+        """Seconds that the client waits for the application, once that has begun."""
+        if self._patience is None:
+            request = self.request
+            self._patience = self.timeout if request is None else request.timeout
+        return self._patience
 
     @property
     def request(self) -> Request | None:

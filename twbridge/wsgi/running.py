@@ -233,7 +233,7 @@ class Running:
         """Nobody waits for it: it may end by itself, for as long as the client would wait."""
         work.muted = True
         if work.lane is not None and work.until is None:
-            work.until = self._seconds() + work.timeout
+            work.until = self._seconds() + work.patience
             work.lane.tell(cancel)
 
     def _unwanted(self, id: str) -> None:
@@ -290,7 +290,7 @@ class Running:
             self._accept(work, now)
         if work.until is not None and now > work.until:
             self._end(work)
-        elif now - work.heard > work.timeout + BACKUP:
+        elif now - work.heard > BACKUP and now - work.heard > work.patience + BACKUP:
             _log.warn("{work}: nothing was heard of it, nor of who waits for it", work=work)
             self._replies.fail(work, "deadline", "nothing was heard of it")
             self._end(work)
