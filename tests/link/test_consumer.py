@@ -168,6 +168,30 @@ class BindTests(ConsumerCase):
             self.assertIsNone(self.successResultOf(done))
         self.assertEqual(self.keys(), [("e", "k")])
 
+    def test_after_a_reconnect_it_is_there_when_the_broker_says_so_again(self) -> None:
+        consumer = self.consumer(self.link())
+        consumer.bind("e", "k")
+        self.broker.pump()
+        self.broker.silent = {commands.Queue.BindOk}
+        self.reconnect()
+        done = consumer.bind("e", "k")
+        self.assertNoResult(done)
+        channel = self.consuming.channel_of(commands.Queue.Bind)
+        self.consuming.send(channel, commands.Queue.BindOk())
+        self.assertIsNone(self.successResultOf(done))
+        self.assertEqual(self.keys(), [("e", "k")])
+
+    def test_one_that_is_refused_after_a_reconnect_fails_who_waits_for_it(self) -> None:
+        consumer = self.consumer(self.link())
+        consumer.bind("e", "k")
+        self.broker.pump()
+        self.consuming.drop()
+        done = consumer.bind("e", "k")
+        self.broker.missing = {"e"}
+        self.pass_time(5)
+        self.assertEqual(self.failed(done, ChannelClosed).reply_code, 404)
+        self.assertEqual(len(self.ends), 1)
+
     def test_bindings_that_differ_in_arguments_are_two(self) -> None:
         consumer = self.consumer(self.link())
         consumer.bind("e", "k", {"a": 1})

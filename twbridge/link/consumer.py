@@ -37,14 +37,16 @@ _CLOSED_OVER_IT = 2
 class Binding:
     """A binding that is wanted, and who waits for it."""
 
-    __slots__ = ("arguments", "bound", "exchange", "key", "waiting")
+    __slots__ = ("arguments", "bound", "exchange", "key", "side", "waiting")
 
     def __init__(self, exchange: str, key: str, arguments: Mapping[str, Any]) -> None:
         self.exchange = exchange
         self.key = key
         self.arguments = dict(arguments)
         self.waiting: list[Deferred[None]] = []
+        #: Whether the broker has ever had it, and by which of our channels it was told last.
         self.bound = False
+        self.side: SideChannel | None = None
 
     def settle(self, result: Failure | None) -> None:
         """Tell those who wait."""
@@ -120,7 +122,7 @@ class Consumer:
         known = binding is not None
         if binding is None:
             binding = self._bindings[name] = Binding(exchange, key, arguments or {})
-        elif binding.bound and self._side is not None:
+        elif binding.side is self._side is not None:
             return succeed(None)
         done: Deferred[None] = Deferred()
         binding.waiting.append(done)
@@ -306,11 +308,13 @@ class Consumer:
             )
         )
         return done.addCallbacks(
-            lambda _: self._bound(name, binding), self._not_bound, errbackArgs=(name, binding)
+            lambda _: self._bound(name, binding, side),
+            self._not_bound,
+            errbackArgs=(name, binding),
         )
 
-    def _bound(self, name: Any, binding: Binding) -> None:
-        binding.bound = True
+    def _bound(self, name: Any, binding: Binding, side: SideChannel) -> None:
+        binding.bound, binding.side = True, side
         binding.settle(None)
         if self._bindings.get(name) is None and self._side is not None:
             self._unbind(binding, self._side)  # nobody waited so long
@@ -320,10 +324,8 @@ class Consumer:
             return None  # asked again when the link is back
         if self._bindings.get(name) is binding:
             del self._bindings[name]
-        if binding.bound:
-            return failure
         binding.settle(failure)
-        return None
+        return failure if binding.bound else None
 
     # -- inside ---------------------------------------------------------------------------
 
