@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.internet.defer import Deferred
 
 from tests.wsgi.worker_case import OK, FakeCrew, WsgiWorkerCase, request
