@@ -96,6 +96,42 @@ class OrderTests(EndCase):
         crew.kill()
         await stopped
 
+    async def test_it_is_not_asked_where_it_is_while_something_runs_beside_that(self) -> None:
+        asked: list[Child] = []
+        self.patch(Child, "tell_where", lambda child: asked.append(child))
+        crew = await self.crew(threads=2)
+        hangs = self.ask(crew, "1", "/loop")
+        path = self.path()
+        self.ask(crew, "2", "/wait", str(path))
+        assert hangs.lane is not None
+        child = hangs.lane.child
+        hangs.over = True
+        crew.end(hangs)
+        self.assertEqual(asked, [])
+        path.touch()
+        await self.answer("2")
+        self.assertEqual(asked, [child])
+        await child.gone
+
+    async def test_nor_for_what_has_ended_after_all(self) -> None:
+        asked: list[Child] = []
+        self.patch(Child, "tell_where", lambda child: asked.append(child))
+        crew = await self.crew(ENDS, threads=2)
+        late, other = self.path(), self.path()
+        hangs = self.ask(crew, "1", "/wait", str(late))
+        self.ask(crew, "2", "/wait", str(other))
+        assert hangs.lane is not None
+        child = hangs.lane.child
+        hangs.over = True
+        crew.end(hangs)
+        late.touch()
+        await self.answer("1")
+        other.touch()
+        await self.answer("2")
+        await child.gone
+        self.assertEqual(asked, [])
+        self.assertEqual(len(self.noted()), 1)
+
     async def test_those_that_are_about_to_end_are_none_too_many(self) -> None:
         self.patch(crew_module, "MAX_RETIRED", 1)
         self.patch(process, "TELLING", 5.0)

@@ -146,9 +146,9 @@ class Crew:
     def end(self, work: Work) -> None:
         """End a request that won't by itself; nobody waits for it any more.
 
-        The process writes to stderr where it is. Where nothing else runs there it is killed then;
-        else it takes no more requests, and is killed when the others have ended. Another takes its
-        place at once.
+        Where nothing else runs in its process, that writes to stderr where it is, and is killed
+        then. Else it takes no more requests, and ends so when the others have ended: what runs may
+        crash while it is looked at. Another takes its place at once.
         """
         lane, work.lane = work.lane, None
         if lane is None:
@@ -161,10 +161,10 @@ class Crew:
             pid=child.pid,
             what="is killed" if not busy else f"is killed when {busy} others have ended",
         )
-        child.tell_where()
         if child.state is State.READY:
             self._retire(child)
         if not busy:
+            child.tell_where()
             child.kill_soon("a request did not end")
 
     # -- told by children -------------------------------------------------------------------
@@ -198,7 +198,16 @@ class Crew:
             else:
                 lane.begin(work)
         elif child.state is State.RETIRED and not child.busy:
+            self._let_go(child)
+
+    def _let_go(self, child: Child) -> None:
+        """Nothing runs there any more but what does not end."""
+        if any(lane.work is not None for lane in child.lanes):
+            child.tell_where()
+        if child.lanes[0].work is None:
             child.leave("it was told to end")
+        else:
+            child.kill_soon("a request did not end")
 
     def ended(self, child: Child, text: str) -> None:
         """A child is gone, and what ran there with it."""
