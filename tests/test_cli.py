@@ -241,3 +241,20 @@ class ConfigTests(CommandTestCase):
 
     def test_the_version_is_that_of_the_package(self) -> None:
         self.assertEqual(self.run_command("--version").stdout.split()[-1], __version__)
+
+
+class SecondsTests(SynchronousTestCase):
+    """Options that are seconds."""
+
+    def test_what_is_no_number_of_them_is_refused(self) -> None:
+        for command in (
+            ["wsgi-worker", "shop:app", "--start"],
+            ["worker", "shop", "--drain"],
+            ["call", "add", "--timeout"],
+            ["tasks", "list", "--wait"],
+            ["sub", "/topic/a", "--timeout"],
+        ):
+            for value in ("nan", "inf", "-1"):
+                said = CliRunner().invoke(main, [*command, value])
+                self.assertEqual(said.exit_code, 2, said.output)
+                self.assertIn(f"Invalid value for '{command[-1]}'", said.output)

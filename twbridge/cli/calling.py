@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from twbridge.cli.broker import Broker, leave, with_broker
+from twbridge.cli.seconds import Seconds
 from twbridge.errors import TwbridgeError
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def _beginning(text: str | bytes) -> str:
     return repr((text if isinstance(text, str) else text[:400].decode(errors="replace"))[:100])
 
 
-class _Timeout(click.FloatRange):
+class _Timeout(Seconds):
     """Seconds over 0, or ``none``."""
 
     name = "seconds"

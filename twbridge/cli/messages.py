@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from twbridge.cli.seconds import Seconds
 from twbridge.daemon.layers import URL_VARIABLE
 from twbridge.destinations import parse
 from twbridge.errors import BadFrame, TwbridgeError
@@ -92,7 +93,7 @@ def _properties(context: Any, parameter: Any, values: tuple[str, ...]) -> dict[s
     return properties
 
 
-_SECONDS = click.FloatRange(min=0.0, min_open=True)
+_SECONDS = Seconds(min=0.0, min_open=True)
 
 
 @click.command()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from twbridge.cli.broker import Broker, leave, with_broker
+from twbridge.cli.seconds import Seconds
 from twbridge.errors import NotFound, TwbridgeError, UnknownTask
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def tasks() -> None:
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @click.option(
     "--wait",
-    type=click.FloatRange(0.0, 60.0, min_open=True),
+    type=Seconds(0.0, 60.0, min_open=True),
     default=1.0,
     show_default=True,
     help="Seconds in which workers answer.",

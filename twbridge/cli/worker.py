@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from twbridge.cli.broker import Broker, with_broker
+from twbridge.cli.seconds import Seconds
 from twbridge.rpc.tasks import CONCURRENCY, DRAIN, MAX_CONCURRENCY
 
 __all__ = ["worker"]
@@ -49,14 +50,14 @@ def _settings(_context: Any, _parameter: Any, values: tuple[str, ...]) -> dict[s
 )
 @click.option(
     "--drain",
-    type=click.FloatRange(min=0.0),
+    type=Seconds(min=0.0),
     default=DRAIN,
     show_default=True,
     help="Seconds that the calls that run have to end, once it is told to stop.",
 )
 @click.option(
     "--start",
-    type=click.FloatRange(min=0.0, min_open=True),
+    type=Seconds(min=0.0, min_open=True),
     default=60.0,
     show_default=True,
     help="Seconds that each process has to import the module.",

@@ -12,6 +12,7 @@ import click
 
 from twbridge import setting_values as values
 from twbridge.cli.broker import Broker, leave, with_broker
+from twbridge.cli.seconds import Seconds
 
 __all__ = ["wsgi_worker"]
 
@@ -41,14 +42,14 @@ __all__ = ["wsgi_worker"]
 )
 @click.option(
     "--drain",
-    type=click.FloatRange(min=0.0),
+    type=Seconds(min=0.0),
     default=30.0,
     show_default=True,
     help="Seconds that the requests that run have to end, once it is told to stop.",
 )
 @click.option(
     "--start",
-    type=click.FloatRange(min=0.0, min_open=True),
+    type=Seconds(min=0.0, min_open=True),
     default=60.0,
     show_default=True,
     help="Seconds that each process has to import the application.",
