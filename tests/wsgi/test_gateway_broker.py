@@ -50,6 +50,8 @@ class BrokerTests(GatewayCase):
         self.assertEqual(self.gateway.pending, 0)
 
     def test_while_the_broker_is_away_for_long_nobody_waits_for_it(self) -> None:
+        self.link.become("idle")
+        self.clock.advance(60.0)
         self.link.become("connecting")
         waiting, _ = self.forward(body=None)
         self.advance(9.75)

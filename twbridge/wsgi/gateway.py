@@ -308,7 +308,7 @@ class Gateway:
                 each.fail(GatewayError(502, LOST_BROKER))
 
     def _state(self, state: str) -> None:
-        if state == "ready":
+        if state in ("ready", "idle"):  # nobody has started a link that is idle
             self._away_since = None
         elif self._away_since is None:
             self._away_since = self.seconds()
