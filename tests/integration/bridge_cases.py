@@ -11,8 +11,8 @@ from twisted.internet.defer import Deferred
 
 from tests.integration import witness
 from tests.integration.bridge import Bridge
-from tests.integration.cases import BrokerCase
-from tests.integration.rabbitmq import Node, in_thread, shared, started
+from tests.integration.cases import BrokerCase, OwnNode
+from tests.integration.rabbitmq import Node, in_thread
 from tests.integration.websocket import Client, Socket
 
 CHAT = "twbridge.chat"
@@ -34,18 +34,13 @@ class BridgeCase(BrokerCase):
 
     @classmethod
     def setUpClass(cls) -> None:
-        cls.node = cls.own_node()
+        super().setUpClass()
         cls.bridge = Bridge("--amqp-url", cls.amqp_url(), toml=cls.toml, interface=cls.interface)
         try:
             cls.bridge.start()
         except BaseException:
             cls.bridge.close()
             raise
-
-    @classmethod
-    def own_node(cls) -> Node:
-        """The shared one; classes that break it have one of their own."""
-        return shared()
 
     @classmethod
     def amqp_url(cls) -> str:
@@ -174,19 +169,8 @@ class EmbeddedNode:
         return f"amqp://{user}@{self._address}/{vhost}{suffix}"
 
 
-class BreakableCase(BridgeCase):
-    """Tests on a node of the class's own, which they may kill, freeze and block."""
-
-    @classmethod
-    def own_node(cls) -> Node:
-        return started()
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        try:
-            super().tearDownClass()
-        finally:
-            cls.node.close()
+class BreakableCase(OwnNode, BridgeCase):
+    """The same on a node of the class's own."""
 
 
 def bind(node: Node, queue: str, exchange: str, key: str) -> None:

@@ -15,7 +15,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.integration import witness
 from tests.integration.proxy import Proxy
-from tests.integration.rabbitmq import Node, in_thread, shared
+from tests.integration.rabbitmq import Node, in_thread, shared, started
 from twbridge.amqp import Link, LinkOptions, parse
 
 clock: Any = IReactorTime(reactor)
@@ -27,14 +27,19 @@ def pause(seconds: float) -> Deferred[None]:
 
 
 class BrokerCase(TestCase):
-    """Tests on the shared node, with names of their own."""
+    """Tests on a node: the shared one, with names of their own."""
 
     timeout = 30
     node: Node
 
     @classmethod
     def setUpClass(cls) -> None:
-        cls.node = shared()
+        cls.node = cls.own_node()
+
+    @classmethod
+    def own_node(cls) -> Node:
+        """The class's choice."""
+        return shared()
 
     def link(self, url: str | None = None, **options: Any) -> Link:
         """A link that has been started; it is stopped at the end."""
@@ -99,6 +104,21 @@ class BrokerCase(TestCase):
         with self.assertRaises(kinds) as caught:
             await awaitable
         return caught.exception
+
+
+class OwnNode(BrokerCase):
+    """Tests on a node of the class's own, which they may kill, freeze and block."""
+
+    @classmethod
+    def own_node(cls) -> Node:
+        return started()
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        try:
+            super().tearDownClass()
+        finally:
+            cls.node.close()
 
 
 def outcomes(deferreds: list[Deferred[None]]) -> Coroutine[Any, Any, list[Any]]:

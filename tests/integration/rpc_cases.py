@@ -22,7 +22,7 @@ from tests.integration import witness
 from tests.integration.bridge import Bridge
 from tests.integration.bridge_cases import EmbeddedNode, blameless
 from tests.integration.cases import BrokerCase
-from tests.integration.rabbitmq import Node, in_thread, shared
+from tests.integration.rabbitmq import Node, in_thread
 from twbridge.rpc import Caller
 
 TWBRIDGE = Path(sys.executable).with_name("twbridge")
@@ -142,12 +142,8 @@ class TaskCase(BrokerCase):
 
     @classmethod
     def setUpClass(cls) -> None:
+        # No more: a bridge, where there is one too, starts when the worker serves.
         cls.node = cls.own_node()
-
-    @classmethod
-    def own_node(cls) -> Node:
-        """The broker."""
-        return shared()
 
     async def caller(self, url: str | None = None, **options: Any) -> Caller:
         """A caller that is stopped after the test."""

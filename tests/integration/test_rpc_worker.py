@@ -13,7 +13,8 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList
 
 from tests.integration import rpc_worker_rows
-from tests.integration.rabbitmq import Node, in_thread, started
+from tests.integration.cases import OwnNode
+from tests.integration.rabbitmq import in_thread
 from tests.integration.rpc_cases import OnEmbedded, WorkerProcess
 from tests.integration.rpc_worker_rows import delete_queues, serving
 from twbridge.amqp import Queue
@@ -39,19 +40,8 @@ def two(): ...
 REPLACED = 1.0
 
 
-class WorkerRowsTests(rpc_worker_rows.WorkerRows):
+class WorkerRowsTests(OwnNode, rpc_worker_rows.WorkerRows):
     """On a RabbitMQ of their own, which dies in the middle of calls, and comes back."""
-
-    @classmethod
-    def own_node(cls) -> Node:
-        return started()
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        try:
-            super().tearDownClass()
-        finally:
-            cls.node.close()
 
     async def test_each_call_settles_and_no_at_least_once_task_is_lost(self) -> None:
         worker, caller = await self.serving(), await self.caller()

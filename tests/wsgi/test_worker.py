@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred
 
-from tests.wsgi.worker_case import OK, FakeCrew, WsgiWorkerCase, request
+from tests.wsgi.worker_case import OK, FakeBridge, FakeCrew, WsgiWorkerCase, request
 from twbridge.amqp import Queue
 from twbridge.errors import LoadError, Unroutable
 from twbridge.rpc.lifetime import StartError
@@ -382,6 +382,15 @@ class LossTests(WsgiWorkerCase):
         self.network.pump()
         self.assertEqual(bridge.got["1"], [Failed("lost", "again")])
 
+    def runs_again(self, crew: FakeCrew, bridge: FakeBridge) -> None:
+        """It runs in the next process, and is done with."""
+        crew.revive()
+        self.until(lambda: crew.busy)
+        crew.all[0].end()
+        self.network.pump()
+        self.assertEqual(bridge.got["1"][-1], OK)
+        self.assertEqual(self.waiting(), 0)
+
     def test_what_its_process_has_not_read_is_given_back(self) -> None:
         _, crew = self.served()
         bridge = self.bridge()
@@ -389,12 +398,7 @@ class LossTests(WsgiWorkerCase):
         crew.die(crew.all[0], is_untouched=True)
         self.pass_time(0.1)
         self.assertEqual(bridge.got["1"], [Accepted("w1")])
-        crew.revive()
-        self.until(lambda: crew.busy)
-        crew.all[0].end()
-        self.network.pump()
-        self.assertEqual(bridge.got["1"][-1], OK)
-        self.assertEqual(self.waiting(), 0)
+        self.runs_again(crew, bridge)
 
     def test_also_what_the_broker_has_taken_back_meanwhile(self) -> None:
         worker, crew = self.served()
@@ -403,12 +407,7 @@ class LossTests(WsgiWorkerCase):
         self.cut_off([worker._link._publishing, *worker._link._consuming])
         crew.die(crew.all[0], is_untouched=True)
         self.network.advance(5)
-        crew.revive()
-        self.until(lambda: crew.busy)
-        crew.all[0].end()
-        self.network.pump()
-        self.assertEqual(bridge.got["1"][-1], OK)
-        self.assertEqual(self.waiting(), 0)
+        self.runs_again(crew, bridge)
 
     def test_but_nothing_that_nobody_waits_for(self) -> None:
         _, crew = self.served()
