@@ -14,6 +14,7 @@ import click
 
 from twbridge.cli.broker import Broker, with_broker
 from twbridge.cli.seconds import Seconds
+from twbridge.rpc.children import START_TIMEOUT
 from twbridge.rpc.tasks import CONCURRENCY, DRAIN, MAX_CONCURRENCY
 
 __all__ = ["worker"]
@@ -58,7 +59,7 @@ def _settings(_context: Any, _parameter: Any, values: tuple[str, ...]) -> dict[s
 @click.option(
     "--start",
     type=Seconds(min=0.0, min_open=True),
-    default=60.0,
+    default=START_TIMEOUT,
     show_default=True,
     help="Seconds that each process has to import the module.",
 )

@@ -13,6 +13,7 @@ import click
 from twbridge import setting_values as values
 from twbridge.cli.broker import Broker, leave, with_broker
 from twbridge.cli.seconds import Seconds
+from twbridge.rpc.children import START_TIMEOUT
 
 __all__ = ["wsgi_worker"]
 
@@ -50,7 +51,7 @@ __all__ = ["wsgi_worker"]
 @click.option(
     "--start",
     type=Seconds(min=0.0, min_open=True),
-    default=60.0,
+    default=START_TIMEOUT,
     show_default=True,
     help="Seconds that each process has to import the application.",
 )

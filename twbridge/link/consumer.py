@@ -37,15 +37,14 @@ _CLOSED_OVER_IT = 2
 class Binding:
     """A binding that is wanted, and who waits for it."""
 
-    __slots__ = ("arguments", "bound", "exchange", "key", "side", "waiting")
+    __slots__ = ("arguments", "exchange", "key", "side", "waiting")
 
     def __init__(self, exchange: str, key: str, arguments: Mapping[str, Any]) -> None:
         self.exchange = exchange
         self.key = key
         self.arguments = dict(arguments)
         self.waiting: list[Deferred[None]] = []
-        #: Whether the broker has ever had it, and by which of our channels it was told last.
-        self.bound = False
+        #: By which of our channels the broker was told last; None: it has never had it.
         self.side: SideChannel | None = None
 
     def settle(self, result: Failure | None) -> None:
@@ -314,7 +313,7 @@ class Consumer:
         )
 
     def _bound(self, name: Any, binding: Binding, side: SideChannel) -> None:
-        binding.bound, binding.side = True, side
+        binding.side = side
         binding.settle(None)
         if self._bindings.get(name) is None and self._side is not None:
             self._unbind(binding, self._side)  # nobody waited so long
@@ -325,14 +324,14 @@ class Consumer:
         if self._bindings.get(name) is binding:
             del self._bindings[name]
         binding.settle(failure)
-        return failure if binding.bound else None
+        return None if binding.side is None else failure
 
     # -- inside ---------------------------------------------------------------------------
 
     def _too_late(self, failure: Failure, name: Any, binding: Binding) -> Failure:
         if not failure.check(TimeoutError):
             return failure
-        if not binding.bound and self._bindings.get(name) is binding:
+        if binding.side is None and self._bindings.get(name) is binding:
             del self._bindings[name]
         return self._not_ready(failure)
 

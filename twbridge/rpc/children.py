@@ -50,10 +50,10 @@ class ChildProcess(ProcessProtocol, ABC):
     Args:
         reactor: the reactor. It must run in the thread that starts children, and install its
             handlers of signals: else the end of a child is not noticed.
-        start: seconds that it has to import what it runs; None: `START_TIMEOUT`.
+        start: seconds that it has to import what it runs.
     """
 
-    def __init__(self, reactor: Any, start: float | None = None) -> None:
+    def __init__(self, reactor: Any, start: float = START_TIMEOUT) -> None:
         self.state = State.STARTING
         #: Whether it was told to end.
         self.was_told = False
@@ -78,8 +78,7 @@ class ChildProcess(ProcessProtocol, ABC):
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self._begin_with()
-        seconds = START_TIMEOUT if self._start is None else self._start
-        self._set_timer(seconds, f"it took more than {seconds:g} s to start")
+        self._set_timer(self._start, f"it took more than {self._start:g} s to start")
 
     def leave(self, text: str) -> None:
         """End it in order: what its code has left for the end of the process (``atexit``) runs.

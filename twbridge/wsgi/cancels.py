@@ -16,14 +16,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twbridge.errors import TwbridgeError
-from twbridge.wsgi.messages import Cancel, Reason, ToWorker
+from twbridge.wsgi.messages import BACKUP, Cancel, Reason, ToWorker
 
-__all__ = ["BACKUP", "BATCH", "MOST", "Cancels"]
+__all__ = ["BATCH", "MOST", "Cancels"]
 
 _log = Logger()
 
-#: Seconds past its timeout after which a worker ends by itself what it has heard nothing of.
-BACKUP: Final = 90.0
 #: How many are remembered at most: of those that are to be sent again, and of the latest others.
 MOST: Final = 1024
 #: How many are sent again at once: the link takes other messages between them.

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from twbridge.errors import LoadError
-from twbridge.rpc.children import State
+from twbridge.rpc.children import START_TIMEOUT, State
 from twbridge.wsgi.lanes import Lane, Listener, Work
 from twbridge.wsgi.pipe import Begin, Hello
 from twbridge.wsgi.process import Child
@@ -50,7 +50,7 @@ class Crew:
         processes: how many children there are.
         threads: how many requests each runs at once.
         path: the ``sys.path`` of the children; this process' own by default.
-        start: seconds that each has to import the application; None: as many as children have.
+        start: seconds that each has to import the application.
 
     Attributes:
         free: lanes that have nothing to do.
@@ -69,7 +69,7 @@ class Crew:
         processes: int,
         threads: int,
         path: Sequence[str] | None = None,
-        start: float | None = None,
+        start: float = START_TIMEOUT,
     ) -> None:
         self.free: list[Lane] = []
         self.lanes = processes * threads

@@ -26,6 +26,7 @@ from twbridge.errors import TwbridgeError
 
 __all__ = [
     "ATTEMPT",
+    "BACKUP",
     "CONTENT_TYPE",
     "EXPIRES",
     "PIECE",
@@ -73,6 +74,10 @@ ATTEMPT: Final = "twbridge-attempt"
 #: clock of the bridge. It goes with one that a worker gives back: its ``expiration`` begins anew.
 #: Where there is none, or none that can be by the worker's own clock, the expiration alone counts.
 UNTIL: Final = "twbridge-until"
+
+#: Seconds past its timeout after which a worker ends by itself what neither it has heard of nor
+#: anybody who waits for it.
+BACKUP: Final = 90.0
 
 Reason = Literal["gone", "deadline"]
 """Why nobody waits any more: the client has left, or has waited too long."""

@@ -8,7 +8,7 @@ import sys
 from contextlib import ExitStack
 from typing import Any, Final, Protocol
 
-from twbridge.rpc.children import ChildProcess, State, open_or
+from twbridge.rpc.children import START_TIMEOUT, ChildProcess, State, open_or
 from twbridge.wsgi.lanes import Lane, Listener
 from twbridge.wsgi.pipe import END, TELL, Begin, Hello, frame, pack_begin, read_hello
 
@@ -50,7 +50,7 @@ class Child(ChildProcess):
         owner: Owner,
         listener: Listener,
         begin: Begin,
-        start: float | None = None,
+        start: float = START_TIMEOUT,
     ) -> None:
         super().__init__(reactor, start)
         self.lanes: list[Lane] = []

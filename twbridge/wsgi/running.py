@@ -19,6 +19,7 @@ from twbridge.rpc.slots import Lease
 from twbridge.wire import Delivery
 from twbridge.wsgi.lanes import Lanes, Work
 from twbridge.wsgi.messages import (
+    BACKUP,
     BadMessage,
     Cancel,
     Request,
@@ -42,8 +43,6 @@ ACCEPT: Final = 0.1
 QUIET: Final = 10.0
 #: Seconds that a request may wait for a lane.
 WAIT: Final = 0.05
-#: Seconds past its timeout after which a request is ended of which nobody has heard anything.
-BACKUP: Final = 90.0
 #: Seconds after which one that runs is acknowledged: the broker takes back what is not after its
 #: consumer_timeout, 30 minutes by default.
 ACK: Final = 600.0

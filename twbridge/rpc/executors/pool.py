@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred, DeferredList, FirstError, gatherRes
 from twisted.logger import Logger
 
 from twbridge.errors import LoadError
+from twbridge.rpc.children import START_TIMEOUT
 from twbridge.rpc.executors.crew import Crew
 from twbridge.rpc.executors.outcomes import Broke, Died, Done, Outcome, TimedOut, WasCancelled
 from twbridge.rpc.executors.pipe import Begin, Hello
@@ -69,7 +70,7 @@ class Executors:
         concurrency: how many calls of each task run at once, where the task doesn't say.
         settings: what ``context.settings`` is at the start of each child.
         grace: seconds from being told to end to being killed.
-        start: seconds that a child has to import the module; None: as many as children have.
+        start: seconds that a child has to import the module.
 
     Raises:
         TypeError: the settings hold what can't be given to another process.
@@ -84,7 +85,7 @@ class Executors:
         concurrency: int,
         settings: Mapping[str, Any],
         grace: float = GRACE,
-        start: float | None = None,
+        start: float = START_TIMEOUT,
     ) -> None:
         #: Takes what tasks publish. It may return a Deferred that fires when the broker has it.
         self.on_publish: Callable[[str, Body], Any] = _nowhere

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from twbridge.rpc.children import ChildProcess, State, open_or
+from twbridge.rpc.children import START_TIMEOUT, ChildProcess, State, open_or
 from twbridge.rpc.executors.channel import Channel
 from twbridge.rpc.executors.pipe import (
     MAX_FRAME,
@@ -66,7 +66,7 @@ class Child(ChildProcess):
         begin: Begin,
         *,
         is_single: bool,
-        start: float | None = None,
+        start: float = START_TIMEOUT,
     ) -> None:
         super().__init__(reactor, start)
         #: By their numbers in the pipe.

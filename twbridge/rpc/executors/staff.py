@@ -10,7 +10,7 @@ from msgspec import Struct
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
-from twbridge.rpc.children import State
+from twbridge.rpc.children import START_TIMEOUT, State
 from twbridge.rpc.executors.pipe import Begin
 from twbridge.rpc.executors.process import Child, Owner
 from twbridge.rpc.serializers import Body
@@ -41,7 +41,7 @@ class Terms(Struct, frozen=True):
     begin: Begin
     grace: float
     publish: Callable[[str, Body], Any]
-    start: float | None = None
+    start: float = START_TIMEOUT
 
 
 class Staff:
