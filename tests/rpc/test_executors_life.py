@@ -20,7 +20,6 @@ from twisted.trial.unittest import TestCase
 
 from tests.rpc.executors_case import ExecutorsCase, lives, of, reactor, until
 from twbridge.errors import LoadError
-from twbridge.rpc import children
 from twbridge.rpc.executors.inside.loading import load
 from twbridge.rpc.executors.outcomes import Broke, Died, Done, TimedOut
 from twbridge.rpc.executors.pool import Executors
@@ -62,8 +61,9 @@ class StartTests(TestCase):
 
     timeout = 60
 
-    def make(self, module: str, on: Any = reactor) -> Executors:
-        executors = Executors(on, module, worker="w", concurrency=1, settings={}, grace=0.2)
+    def make(self, module: str, on: Any = reactor, **options: Any) -> Executors:
+        given = {"concurrency": 1, "settings": {}, "grace": 0.2} | options
+        executors = Executors(on, module, worker="w", **given)
         self.addCleanup(executors.stop)
         return executors
 
@@ -113,8 +113,7 @@ class StartTests(TestCase):
         path = Path(self.mktemp()).absolute()
         os.environ["TWBRIDGE_TEST_PATH"] = str(path)
         self.addCleanup(os.environ.pop, "TWBRIDGE_TEST_PATH")
-        self.patch(children, "START_TIMEOUT", 0.5)
-        error = await self.error(self.make("tests.rpc.modules.hangs"))
+        error = await self.error(self.make("tests.rpc.modules.hangs", start=0.5))
         self.assertIn("it took more than 0.5 s to start", str(error))
         self.flushLoggedErrors()
 
