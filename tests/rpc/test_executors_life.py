@@ -62,7 +62,7 @@ class StartTests(TestCase):
     timeout = 60
 
     def make(self, module: str, on: Any = reactor, **options: Any) -> Executors:
-        given = {"concurrency": 1, "settings": {}, "grace": 0.2} | options
+        given: dict[str, Any] = {"concurrency": 1, "settings": {}, "grace": 0.2, **options}
         executors = Executors(on, module, worker="w", **given)
         self.addCleanup(executors.stop)
         return executors
